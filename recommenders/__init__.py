@@ -1,0 +1,1 @@
+"""The recommenders on trial."""

@@ -1,0 +1,1 @@
+"""Reading data into (InteractionLog, Catalogue)."""

@@ -1,0 +1,1 @@
+"""How good recommenders, and the simulator itself, are."""
