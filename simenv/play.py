@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,17 +30,23 @@ def play(
     max_pages: int = 10,
     leave: bool = True,
     seed: int = 0,
+    key: NDArray[np.uint64] | None = None,
+    offer: Callable[[Session, NDArray[np.uint64]], Session] | None = None,
 ) -> Record:
     """Show `max_pages` slates to users [B] and return what happened.
 
     log: what the policy may know of the users' past (contestants' rows); past items are not shown again.
     leave: False keeps everyone to the last page (fixed pages: the headline of a benchmark); True lets users exit.
+    key: uint64[B], the luck of each visit, to play the very visits of an environment again; None: `episode_key(seed, user)`.
+    offer: given session and keys before each page, returns the session with its candidates; None: the whole catalogue.
     """
     user = np.asarray(user, np.int64)
-    session, state = Session.begin(user, log), population.begin(user, episode_key(seed, user))
+    luck = episode_key(seed, user) if key is None else key
+    session, state = Session.begin(user, log), population.begin(user, luck)
     record = Record(population.users, population.items, population.scale, name, seed)
     visit = np.arange(len(user))
     for page in range(max_pages):
+        session = session if offer is None else offer(session, state.key)
         slate = policy.recommend(session, slate_size, seed=derive(seed, "policy", page))
         slate.check(len(population.items), slate_size)
         response, state = population.respond(state, slate)

@@ -24,6 +24,7 @@ class Purpose(IntEnum):
     FRAILTY = 5
     MOOD = 6
     EPISODE = 7
+    CANDIDATE = 8
 
 
 def derive(seed: int, *keys: object) -> int:
