@@ -1,0 +1,232 @@
+"""SimulatedPopulation: a rating model, a choice model and an exit model answer slates together.
+
+Pure and without hidden state: all luck is hashed from the episode key (simenv.randomness), so answers do not depend on
+the order, size or split of the batch. Knows no prompts, no weights, no recommender.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+
+from simenv.agents.choice import Choice
+from simenv.agents.exit import DECAY, ExitModel
+from simenv.errors import ConfigError, UnknownIdError
+from simenv.index import Index, RawId
+from simenv.protocols import Answer, RatingModel
+from simenv.randomness import Purpose, uniform
+from simenv.scale import RatingScale
+from simenv.session import Response, Slate, UserState
+
+Floats = NDArray[np.float64]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class SimulatedPopulation:
+    """The users who answer.
+
+    A repeated item (shown before in this visit, or twice on one page) is answered by the same draws as the first time:
+    the same rating, and the same willingness to take it; nothing is suppressed. It counts in `UserState.repeat`,
+    through which the exit model may punish it. An empty place (-1) is not consumed, its rating and p_rating are NaN,
+    its support and off_scale 0, and it counts in no average.
+    """
+
+    rating_model: RatingModel
+    choice: Choice
+    exit: ExitModel
+    users: Index
+    items: Index
+    member: NDArray[np.int64]
+    """int64[M]: numbers of the users that are simulated."""
+    user_mean: Floats
+    """float64[U]: each user's mean rating in the past the population was built from; the zero of satisfaction."""
+    activity: Floats
+    """float64[U]: standardised trait, an input of the exit model."""
+    rho: float = 0.0
+    """In [0, 1]: share of the luck of ratings that a user keeps through one visit (a Gaussian copula over the quantiles
+    of the rating distributions). 0: every pair on its own; each rating alone keeps its distribution for any rho."""
+    decay: float = DECAY
+    """In [0, 1): weight of the past in the running utility; assumed. A visit begins at 0, the user's own mean."""
+    cut: NDArray[np.int64] | None = None
+    """int64[U], Unix seconds: nothing at or after a user's cut was used to build this; None: no times."""
+    rho_tag: str = "assumed"
+    """Origin of `rho`: "fitted" or "assumed"."""
+
+    def __post_init__(self) -> None:
+        n = len(self.users)
+        if self.user_mean.shape != (n,) or self.activity.shape != (n,):
+            raise ConfigError(
+                f"user_mean and activity need one number for each of {n} users; "
+                f"got shapes {self.user_mean.shape} and {self.activity.shape}."
+            )
+        if len(self.member) and (self.member.min() < 0 or self.member.max() >= n):
+            raise ConfigError(f"members are user numbers 0..{n - 1}; got {self.member.min()}..{self.member.max()}.")
+        if not 0 <= self.rho <= 1 or not 0 <= self.decay < 1:
+            raise ConfigError(f"rho must lie in [0, 1] and decay in [0, 1); got {self.rho} and {self.decay}.")
+        if not np.isfinite(self.user_mean[self.member]).all() or not np.isfinite(self.activity[self.member]).all():
+            raise ConfigError("a member has no user_mean or activity (NaN): give one, or take the user out of member.")
+
+    @property
+    def scale(self) -> RatingScale:
+        """The rating model's scale."""
+        return self.rating_model.scale
+
+    @property
+    def assumption(self) -> dict[str, str]:
+        """Each behavioural number by name, with "fitted" or "assumed" and its value."""
+        own = {"population.rho": f"{self.rho_tag} {self.rho:g}", "population.decay": f"assumed {self.decay:g}"}
+        return {**self.choice.assumption, **self.exit.assumption, **own}
+
+    def with_(self, **changes: Any) -> SimulatedPopulation:
+        """Return the population with some fields replaced, as in `population.with_(exit=population.exit.scaled(2))`."""
+        return replace(self, **changes)
+
+    def __len__(self) -> int:
+        return len(self.member)
+
+    def __getitem__(self, raw: RawId) -> UserAgent:
+        """Return a read-only view of one simulated user by raw id.
+
+        Raises:
+            UnknownIdError: no such user, or the user is not simulated here.
+
+        """
+        number = self.users.encode([raw])
+        self._check(number)
+        return UserAgent(self, raw, int(number[0]))
+
+    def begin(self, user: NDArray[np.int64], key: NDArray[np.uint64]) -> UserState:
+        """Return users [B] before their first page.
+
+        Raises:
+            UnknownIdError: a user is not a member.
+
+        """
+        user, key = np.asarray(user, np.int64), np.asarray(key, np.uint64)
+        if key.shape != user.shape:
+            raise ConfigError(f"one episode key per user is needed: {len(user)} users, keys of shape {key.shape}.")
+        self._check(user)
+        frailty = self.exit.frailty_sd * ndtri(uniform(key, user, purpose=Purpose.FRAILTY))
+        zero = np.zeros(len(user))
+        none = np.empty((len(user), 0), np.int64)
+        count = np.zeros(len(user), np.int64)
+        return UserState(user, key, count, zero, zero.copy(), zero.copy(), count.copy(), frailty, none)
+
+    def respond(self, state: UserState, slate: Slate) -> tuple[Response, UserState]:
+        """Return what the users [B] do with the slate [B, K], and what they then know. One rating-model call.
+
+        Raises:
+            ActionError: the slate names items that do not exist.
+
+        """
+        slate.check(len(self.items))
+        answer, expected = self._rate(state.user, slate.item)
+        consumed = self._consume(state, slate.item, expected)
+        drawn = self.scale.sample(np.nan_to_num(answer.p), self._luck(state, slate.item))
+        rating = np.where(consumed, drawn, np.nan).astype(np.float32)
+        after = self._felt(state, slate.item, expected)
+        p_exit = self.exit.p_exit(after, self.activity[state.user])
+        leaves = uniform(state.key, state.user, after.page, purpose=Purpose.EXIT) < p_exit
+        return Response(consumed, rating, leaves, answer.p, answer.off_scale, p_exit, answer.support), after
+
+    def _rate(self, user: NDArray[np.int64], item: NDArray[np.int64]) -> tuple[Answer, Floats]:
+        """Return answers [B, K, R], [B, K], [B, K] and the mean rating [B, K], NaN (off_scale, support: 0) at empty places."""
+        row, place = np.nonzero(item >= 0)
+        p = np.full((*item.shape, len(self.scale)), np.nan, np.float32)
+        off, support = np.zeros(item.shape, np.float32), np.zeros(item.shape, np.float32)
+        if len(row):
+            said = self.rating_model.rate(user[row], item[row, place])
+            p[row, place], off[row, place], support[row, place] = said.p, said.off_scale, said.support
+        return Answer(p, off, support), self.scale.expectation(p)
+
+    def _consume(self, state: UserState, item: NDArray[np.int64], expected: Floats) -> NDArray[np.bool_]:
+        key, user, page = state.key[:, None], state.user[:, None], state.page[:, None]
+        look = uniform(key, user, page, np.arange(item.shape[1]), purpose=Purpose.EXAMINE)
+        take = uniform(key, user, item, purpose=Purpose.CONSUME)
+        return self.choice.consume(expected, self.user_mean[state.user], look, take)
+
+    def _luck(self, state: UserState, item: NDArray[np.int64]) -> Floats:
+        """Return the quantile [B, K] at which each rating is drawn."""
+        pair = uniform(state.key[:, None], state.user[:, None], item, purpose=Purpose.RATING)
+        if self.rho == 0:
+            return pair
+        mood = ndtri(uniform(state.key, state.user, purpose=Purpose.MOOD))[:, None]
+        return np.asarray(ndtr(np.sqrt(self.rho) * mood + np.sqrt(1 - self.rho) * ndtri(pair)))
+
+    def _felt(self, state: UserState, item: NDArray[np.int64], expected: Floats) -> UserState:
+        filled = item >= 0
+        count, any_filled = filled.sum(axis=1), filled.any(axis=1)
+        gap = np.where(filled, expected - self.user_mean[state.user][:, None], 0.0)
+        page = gap.sum(axis=1) / np.maximum(count, 1)
+        best = np.where(filled, gap, -np.inf).max(axis=1, initial=-np.inf)
+        again = (_repeated(state.shown, item) & filled).sum(axis=1) / np.maximum(count, 1)
+        return replace(
+            state,
+            page=state.page + 1,
+            utility=np.where(any_filled, self.decay * state.utility + (1 - self.decay) * page, state.utility),
+            best=np.where(any_filled, best, state.best),
+            repeat=again,
+            fatigue=state.fatigue + count,
+            shown=np.concatenate([state.shown, item], axis=1),
+        )
+
+    @cached_property
+    def _is_member(self) -> NDArray[np.bool_]:
+        mask = np.zeros(len(self.users), bool)
+        mask[self.member] = True
+        return mask
+
+    def _check(self, user: NDArray[np.int64]) -> None:
+        inside = (user >= 0) & (user < len(self.users))
+        bad = user[~(inside & self._is_member[np.where(inside, user, 0)])] if len(self.users) else user
+        if len(bad):
+            raise UnknownIdError(
+                f"user number {bad[0]} is not simulated here ({len(bad)} such in all); "
+                f"the population has {len(self.member)} members: see population.member."
+            )
+
+
+def _repeated(shown: NDArray[np.int64], item: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return bool[B, K]: shown on an earlier page, or higher up on this one."""
+    earlier = (item[:, :, None] == shown[:, None, :]).any(axis=2)
+    above = (item[:, :, None] == item[:, None, :]) & np.tri(item.shape[1], k=-1, dtype=bool)
+    return np.asarray(earlier | above.any(axis=2))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class UserAgent:
+    """One simulated user, to look at. Changes nothing."""
+
+    population: SimulatedPopulation
+    raw: RawId
+    """The outside id."""
+    number: int
+    """The dense number."""
+
+    @property
+    def mean(self) -> float:
+        """The user's own mean rating."""
+        return float(self.population.user_mean[self.number])
+
+    @property
+    def activity(self) -> float:
+        """The standardised activity trait."""
+        return float(self.population.activity[self.number])
+
+    def rate(self, items: Sequence[RawId]) -> Floats:
+        """Return float64[N, R]: the distribution of this user's rating of items given by raw id."""
+        number = self.population.items.encode(items)
+        answer = self.population.rating_model.rate(np.full(len(number), self.number, np.int64), number)
+        return answer.p.astype(np.float64)
+
+    def expected(self, items: Sequence[RawId]) -> Floats:
+        """Return float64[N]: the mean of `rate`."""
+        return self.population.scale.expectation(self.rate(items))
