@@ -137,7 +137,7 @@ class SimulatedPopulation:
         return Response(consumed, rating, leaves, answer.p, answer.off_scale, p_exit, answer.support), after
 
     def _rate(self, user: NDArray[np.int64], item: NDArray[np.int64]) -> tuple[Answer, Floats]:
-        """Return answers [B, K, R], [B, K], [B, K] and the mean rating [B, K], NaN (off_scale, support: 0) at empty places."""
+        """Return answers [B, K, ...] and mean ratings [B, K]: NaN at empty places, off_scale and support 0 there."""
         row, place = np.nonzero(item >= 0)
         p = np.full((*item.shape, len(self.scale)), np.nan, np.float32)
         off, support = np.zeros(item.shape, np.float32), np.zeros(item.shape, np.float32)
