@@ -1,0 +1,112 @@
+"""Pictures of a report as inline SVG: dots with intervals, survival curves, bars. matplotlib is loaded when drawing.
+
+Text is drawn in the page's own colour, so that one picture serves light and dark; bytes depend on the data only.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from simenv.evaluation.interval import Interval
+from simenv.evaluation.report import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_INK = "#010203"
+_HUES = ("#3b8fd1", "#d1783b", "#4aa564", "#b05cc6", "#c9a227", "#cf4f5f", "#4fb3bf", "#8d8d8d")
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "simenv",
+    "text.parse_math": False,
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK,
+    "text.color": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.unicode_minus": False,
+}
+
+
+def dots(caption: str, value: Mapping[str, Interval], unit: str = "") -> Figure:
+    """Return a dot with its interval per name, first name on top."""
+
+    def draw(axes: Axes) -> None:
+        names = list(value)
+        for row, name in enumerate(names):
+            one = value[name]
+            axes.plot([one.low, one.high], [row, row], color=_HUES[0], linewidth=2)
+            axes.plot([one.mean], [row], "o", color=_HUES[0])
+        axes.set_yticks(range(len(names)), names)
+        axes.invert_yaxis()
+        axes.set_xlabel(unit)
+        axes.grid(axis="x", alpha=0.25, color=_INK)
+
+    return _figure(caption, draw, height=0.8 + 0.35 * len(value))
+
+
+def survival(caption: str, pages: Mapping[str, ArrayLike], last: int) -> Figure:
+    """Return, per name, the share of visits [N] still there after each page up to `last`."""
+
+    def draw(axes: Axes) -> None:
+        grid = np.arange(last + 1)
+        for n, (name, length) in enumerate(pages.items()):
+            alive = (np.asarray(length)[:, None] > grid).mean(axis=0)
+            axes.step(grid, alive, where="post", color=_HUES[n % len(_HUES)])
+            axes.plot([], [], color=_HUES[n % len(_HUES)], label=name.lstrip("_") or name)
+        axes.set_xlabel("pages seen")
+        axes.set_ylabel("share of visits going on")
+        axes.set_ylim(0, 1.02)
+        if pages:
+            axes.legend(frameon=False, fontsize=8)
+
+    return _figure(caption, draw, height=3.2)
+
+
+def bars(caption: str, value: Mapping[str, float], unit: str = "") -> Figure:
+    """Return a horizontal bar per name, first name on top; NaN draws no bar."""
+
+    def draw(axes: Axes) -> None:
+        names = list(value)
+        axes.barh(range(len(names)), [float(np.nan_to_num(value[n])) for n in names], color=_HUES[0], height=0.6)
+        axes.set_yticks(range(len(names)), names)
+        axes.invert_yaxis()
+        axes.set_xlabel(unit)
+
+    return _figure(caption, draw, height=0.8 + 0.35 * len(value))
+
+
+def _figure(caption: str, draw: Any, *, height: float) -> Figure:
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure as Canvas
+
+    with rc_context(_STYLE):
+        canvas = Canvas(figsize=(7, height), layout="constrained")
+        canvas.patch.set_alpha(0)
+        axes = canvas.add_subplot()
+        axes.patch.set_alpha(0)
+        draw(axes)
+        out = io.StringIO()
+        printer: Any = FigureCanvasSVG(canvas)
+        printer.print_svg(out, metadata={"Date": None})
+    return Figure(caption, _inline(out.getvalue(), caption))
+
+
+def _inline(svg: str, caption: str) -> str:
+    """Return only the <svg> element: no prolog, comments, metadata or namespaces (HTML needs none)."""
+    svg = svg[svg.index("<svg") :].strip()
+    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"\sxmlns(:\w+)?=\"[^\"]*\"", "", svg)
+    label = re.sub(r"[<>&\"]", " ", caption)
+    return svg.replace(_INK, "currentColor").replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
