@@ -1,1 +1,36 @@
-"""The recommenders on trial."""
+"""The recommenders on trial.
+
+Each is a frozen dataclass of settings; `fit(log, catalogue, seed=...)` returns a policy, whose
+`recommend(session, k, seed=...)` returns a Slate. Your own class needs these two methods and a `name`, no base class;
+`simenv.testing.recommender.RecommenderContract` tests it. This room knows nothing of the users' side.
+"""
+
+from simenv.recommenders.baseline import BestRated, LongTail, Popular, Random
+from simenv.recommenders.biased_mf import BiasedMF
+from simenv.recommenders.content import Content
+from simenv.recommenders.exploring import Exploring
+from simenv.recommenders.factorisation import ALS, BPR
+from simenv.recommenders.neighbours import ItemKNN
+from simenv.recommenders.oracle import Oracle
+from simenv.recommenders.ranking import top
+from simenv.recommenders.registry import KNOWN, by_name
+from simenv.recommenders.scores import Scores, from_scores
+
+__all__ = [
+    "ALS",
+    "BPR",
+    "KNOWN",
+    "BestRated",
+    "BiasedMF",
+    "Content",
+    "Exploring",
+    "ItemKNN",
+    "LongTail",
+    "Oracle",
+    "Popular",
+    "Random",
+    "Scores",
+    "by_name",
+    "from_scores",
+    "top",
+]

@@ -29,7 +29,7 @@ def tiny_log(n_users: int = 12, n_items: int = 30, seed: int = 0) -> Interaction
     draw = generator(seed, "tiny log")
     users = Index(tuple(101 + u for u in range(n_users)), "user")
     items = Index(tuple(f"i{i:03d}" for i in range(n_items)), "item")
-    user, item, rating, time = [], [], [], []
+    user, item, rating, day = [], [], [], []
     for u in range(n_users):
         size = int(draw.integers(max(1, n_items // 3), max(1, 2 * n_items // 3) + 1))
         chosen = draw.permutation(n_items)[:size]
@@ -37,9 +37,10 @@ def tiny_log(n_users: int = 12, n_items: int = 30, seed: int = 0) -> Interaction
         user.append(np.full(size, u))
         item.append(chosen)
         rating.append(np.clip(np.rint(taste + draw.normal(size=size)), 1, 5))
-        time.append(_START + _DAY * np.arange(size))
-    events = (np.concatenate(part) for part in (user, item, rating, time))
-    return InteractionLog.of(users, items, *events, scale=RatingScale())
+        day.append(np.arange(size))
+    when = _START + _DAY * np.concatenate(day)
+    stacked = np.concatenate(user), np.concatenate(item), np.concatenate(rating)
+    return InteractionLog.of(users, items, *stacked, when, RatingScale())
 
 
 def tiny_catalogue(items: Index) -> Catalogue:
