@@ -76,7 +76,7 @@ class _Side:
         gram = np.empty((self._shape[0], size, size))
         gram[:, left, right] = self._mask @ (design[:, left] * design[:, right])
         gram[:, right, left] = gram[:, left, right]
-        return gram, np.asarray(self._matrix(target[self._order]) @ design)
+        return gram, np.asarray(self._matrix(target[self._order]) @ design, np.float64)
 
 
 def _with_one(factor: Float) -> Float:
@@ -134,9 +134,9 @@ def least_squares(
 
 
 def _ridge(gram: Float, moment: Float, bias_damping: float, damping: float) -> tuple[Float, Float]:
-    penalty = np.full(gram.shape[1], damping)
+    penalty: Float = np.full(gram.shape[1], damping)
     penalty[0] = bias_damping
-    solved = np.linalg.solve(gram + np.diag(penalty), moment[..., None])[..., 0]
+    solved: Float = np.asarray(np.linalg.solve(gram + np.diag(penalty), moment[..., None])[..., 0], np.float64)
     return solved[:, 0], solved[:, 1:]
 
 
@@ -150,7 +150,8 @@ def gibbs(log: InteractionLog, size: int, burn_in: int, draws: int, seed: int) -
     rng = np.random.default_rng(seed)
     user = np.hstack([np.zeros((log.n_users, 1)), rng.normal(0, 0.1, (log.n_users, size))])
     item = np.hstack([np.zeros((log.n_items, 1)), rng.normal(0, 0.1, (log.n_items, size))])
-    precision, kept = 1.0, []
+    precision = 1.0
+    kept: list[Factors] = []
     for sweep in range(burn_in + draws):
         normal = by_user.normal(rating - item[log.item, 0], _with_one(item[:, 1:]))
         user = _draw_rows(*normal, precision, user, rng)
@@ -158,7 +159,7 @@ def gibbs(log: InteractionLog, size: int, burn_in: int, draws: int, seed: int) -
         item = _draw_rows(*normal, precision, item, rng)
         model = Factors(mean, user[:, 0], item[:, 0], user[:, 1:].astype(np.float32), item[:, 1:].astype(np.float32))
         error = rating + mean - model(log.user, log.item)
-        precision = rng.gamma(1 + len(error) / 2, 1 / (1 + error @ error / 2))
+        precision = float(rng.gamma(1 + len(error) / 2, 1 / (1 + float(error @ error) / 2)))
         if sweep >= burn_in:
             kept.append(model)
     return average(kept)
@@ -174,7 +175,7 @@ def _draw_rows(gram: Float, moment: Float, precision: float, old: Float, rng: np
 
 
 def _draw_hyper(rows: Float, rng: np.random.Generator) -> tuple[Float, Float]:
-    """Return (mean [D], precision [D, D]) of rows [n, D] under Normal-Wishart(0, 2, D, identity) (BPMF, section 3.2)."""
+    """Return (mean [D], precision [D, D]) of rows [n, D] under Normal-Wishart(0, 2, D, identity): BPMF, section 3.2."""
     n, size = rows.shape
     average_row = rows.mean(axis=0)
     centred = rows - average_row

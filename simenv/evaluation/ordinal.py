@@ -46,7 +46,8 @@ def ordinal_map(score_train: NDArray[np.floating], y_train: NDArray[np.floating]
     score, place = np.asarray(score_train, np.float64), scale.encode(y_train)
     if score.shape != place.shape or not len(score):
         raise DataError(f"scores and ratings must be [N] with N > 0; got {score.shape} and {place.shape}.")
-    centre, spread = float(score.mean()), float(score.std()) or 1.0
+    centre, spread = float(score.mean()), float(score.std())
+    spread = spread if spread > 1e-6 else 1.0  # a constant says nothing: its slope stays where it starts
     x = np.append((score - centre) / spread, np.zeros(len(scale)))
     target = np.append(place, np.arange(len(scale)))
     weight = np.append(np.ones(len(score)), np.full(len(scale), 1 / len(scale)))

@@ -117,7 +117,7 @@ class BiasedMF:
     """Ridge of the factors in pseudo-ratings, the same for every user and item."""
     user_damping: float = 8.0
     """Ridge of a user's bias, in pseudo-ratings."""
-    item_damping: float = 3.0
+    item_damping: float = 1.0
     """Ridge of an item's bias, in pseudo-ratings."""
     sweeps: int = 12
     """Alternations."""
@@ -174,7 +174,7 @@ class HoldOut:
         """
         eligible = np.flatnonzero(log.count >= self.least)
         if not len(eligible):
-            raise DataError(f"no user has {self.least} known ratings to tune on; give HoldOut(least=...) a lower bound.")
+            raise DataError(f"no user has {self.least} known ratings to tune on; lower HoldOut(least=...).")
         size = max(1, round(self.share * len(eligible)))
         users = generator(seed, "hold out").permutation(eligible)[:size]
         kind: Literal["user_time", "random"] = "random" if log.time is None else "user_time"
@@ -208,7 +208,7 @@ class Tuned:
         return self.choose(log, seed=seed).fit(log, seed=seed)
 
 
-def tuned_bias(user: Sequence[float] = (2, 4, 8, 16), item: Sequence[float] = (1, 2, 4, 8)) -> Tuned:
+def tuned_bias(user: Sequence[float] = (4, 8, 16, 32), item: Sequence[float] = (0.5, 1, 2, 4, 8)) -> Tuned:
     """Return the bias yardstick with both dampings tuned over the given pseudo-ratings."""
     return Tuned([UserItemBias(u, i) for u, i in product(user, item)])
 
