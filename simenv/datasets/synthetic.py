@@ -29,6 +29,7 @@ SHARES = (0.06, 0.11, 0.27, 0.34, 0.22)
 PAGE = 10
 """Ratings per page of a visit in the generated log."""
 _DIMENSION = 8
+_END = 1_009_843_200
 
 
 @final
@@ -130,7 +131,7 @@ def generate(
 
     A user rates an item once. Which items are rated does not depend on time: there is no drift, but the ratings of one
     page are more alike than those of a visit, as in lists. Visits follow each other after a day or more; a visit ends
-    by the true hazard or, the last one, because the history is over.
+    by the true hazard; a user's last visit is cut off when the log stops, at the start of 2002 for everyone.
 
     Raises:
         ConfigError: sizes too small or out of range.
@@ -270,10 +271,11 @@ def _times(rng: np.random.Generator, truth: Truth, item: NDArray[np.int64]) -> N
     new_visit = np.concatenate([np.zeros((n_users, 1), bool), leaves[:, :-1]], axis=1)
     away = (86_400 * (1 + rng.exponential(9.0, (n_users, n_pages)))).astype(np.int64)
     step = np.where(new_visit, away, rng.integers(120, 200, (n_users, n_pages)))
-    step[:, :1] += 946_684_800 + rng.integers(0, 730 * 86_400, (n_users, 1))  # everyone starts in 2000 or 2001
-    page = np.cumsum(step, axis=1)
     within = np.cumsum(rng.integers(3, 12, (n_users, n_pages, PAGE)), axis=2)
-    return np.asarray(page[:, :, None] + within, np.int64).reshape(n_users, -1)[:, :width]
+    time = (np.cumsum(step, axis=1)[:, :, None] + within).reshape(n_users, -1)[:, :width]
+    last = np.take_along_axis(time, (item >= 0).sum(axis=1)[:, None] - 1, axis=1)
+    # The log stops for everyone at one moment, with every user in mid-visit: last visits are cut off, not left.
+    return np.asarray(time - last + _END - rng.integers(0, 600, (n_users, 1)), np.int64)
 
 
 def _leaves(rng: np.random.Generator, truth: Truth, item: NDArray[np.int64]) -> NDArray[np.bool_]:
