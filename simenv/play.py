@@ -37,7 +37,7 @@ def play(
 
     log: what the policy may know of the users' past (contestants' rows); past items are not shown again.
     leave: False keeps everyone to the last page (fixed pages: the headline of a benchmark); True lets users exit.
-    key: uint64[B], the luck of each visit, to play the very visits of an environment again; None: `episode_key(seed, user)`.
+    key: uint64[B], the luck of each visit, to play visits of an environment again; None: `episode_key(seed, user)`.
     offer: given session and keys before each page, returns the session with its candidates; None: the whole catalogue.
     """
     user = np.asarray(user, np.int64)

@@ -44,8 +44,8 @@ def resolve(population: Population | str) -> Population:
     found = _load(population) if isinstance(population, str) else population
     if not isinstance(found, Population):
         raise ConfigError(
-            f"population must have users, items, member, scale, assumption, begin and respond; got {type(found).__name__}. "
-            "See simenv.protocols.Population."
+            "a population has users, items, member, scale, assumption, begin and respond "
+            f"(simenv.protocols.Population); got {type(found).__name__}."
         )
     return found
 

@@ -31,7 +31,7 @@ def rating(response: Response, slate: Slate, scale: RatingScale) -> NDArray[np.f
 def expected(response: Response, slate: Slate, scale: RatingScale) -> NDArray[np.float64]:
     """Return the mean expected rating per shown place, in units of the scale: no luck of choice or draw in it.
 
-    This is the headline of the benchmark; it reads the simulator's probabilities, so it is no reward a real system sees.
+    The headline of the benchmark. It reads the simulator's probabilities: no real system sees this reward.
     """
     return _mean(scale.expectation(response.p_rating), slate.item >= 0)
 
