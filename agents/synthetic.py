@@ -90,13 +90,13 @@ def true_population(world: World, member: NDArray[np.int64] | None = None) -> Si
 
 
 def checkerboard(n_users: int = 8, n_items: int = 20, *, exit: ExitModel | None = None) -> SimulatedPopulation:
-    """Return a population with known answers; raw ids are "u0".. and "i0".., in the order of their numbers.
+    """Return a population with known answers, over the ids of `simenv.testing.logs.checkerboard_log` (501.., "b000"..).
 
     Every place is consumed; even users rate even items 5 and odd items 1, odd users the reverse, nearly surely; every
     user's mean is 3. exit: None: users leave, nearly surely, after a page they dislike, and stay after one they like.
     """
-    users = Index(tuple(f"u{n}" for n in range(n_users)), "user")
-    items = Index(tuple(f"i{n}" for n in range(n_items)), "item")
+    users = Index(tuple(501 + u for u in range(n_users)), "user")
+    items = Index(tuple(f"b{i:03d}" for i in range(n_items)), "item")
     return SimulatedPopulation(
         Checkerboard(n_users),
         Choice(position_decay=1.0, intercept=50.0, slope=0.0),
