@@ -3,6 +3,9 @@
 Each is a frozen dataclass of settings; `fit(log, catalogue, seed=...)` returns a policy, whose
 `recommend(session, k, seed=...)` returns a Slate. Your own class needs these two methods and a `name`, no base class;
 `simenv.testing.recommender.RecommenderContract` tests it. This room knows nothing of the users' side.
+
+Default settings were chosen by precision at 10 and mean held-out rating on a per-user temporal split of MovieLens
+latest-small, a few values each; tune them on your own data before you compare with them.
 """
 
 from simenv.recommenders.baseline import BestRated, LongTail, Popular, Random

@@ -30,7 +30,7 @@ class BiasedMF:
 
     factors: int = 16
     """Length D of the vectors."""
-    regularization: float = 5.0
+    regularization: float = 8.0
     """Ridge penalty on biases and vectors, in ratings: a bias known from this many ratings is halved."""
     iterations: int = 15
     """Passes over users and items."""

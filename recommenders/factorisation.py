@@ -35,9 +35,9 @@ class ALS:
 
     factors: int = 32
     """Length D of the vectors."""
-    regularization: float = 0.1
+    regularization: float = 10.0
     """Ridge penalty on the vectors."""
-    confidence: float = 10.0
+    confidence: float = 2.0
     """Weight of a liked item against 1 of an item not liked (alpha of the paper)."""
     iterations: int = 15
     """Passes over users and items."""
@@ -100,11 +100,11 @@ class BPR:
 
     factors: int = 32
     """Length D of the vectors, without the item's bias."""
-    learning_rate: float = 0.05
+    learning_rate: float = 0.02
     """Step of the stochastic gradient."""
     regularization: float = 0.01
     """Ridge penalty on vectors and biases."""
-    iterations: int = 100
+    iterations: int = 30
     """Passes over the liked pairs."""
     like: Like = "own_mean"
     """Which ratings are positive; see `history.Like`. Other ratings are treated as missing."""

@@ -46,7 +46,7 @@ class ItemKNN:
     """Number of common users at which a similarity is halved."""
     regularization: float = 1.0
     """Form "rating": sum of similarities at which the neighbours' opinion is halved."""
-    prior_weight: float = 5.0
+    prior_weight: float = 10.0
     """Form "rating": ratings that the prior of a user's mean and an item's mean is worth."""
     like: Like = "own_mean"
     """Form "liked": which ratings count; see `history.Like`."""

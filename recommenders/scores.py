@@ -59,10 +59,10 @@ class Scores:
     missing: Missing = "raise"
     """What users without any row get: "raise" or the "popular" list."""
     fingerprint: str = field(init=False)
-    """Sixteen hex digits of the table, by which two are compared."""
+    """Sixteen hex digits of the table and of `missing`, by which two are compared."""
 
     def __post_init__(self) -> None:
-        digest = hashlib.blake2b(digest_size=8)
+        digest = hashlib.blake2b(self.missing.encode(), digest_size=8)
         for column in ("user", "item"):
             digest.update("\n".join(map(str, self.table[column])).encode())
         digest.update(self.table["score"].to_numpy(np.float64).tobytes())
