@@ -39,6 +39,8 @@ class Index:
     def of(cls, values: Iterable[object], name: str = "id") -> Index:
         """Return the Index of the distinct values, sorted; NumPy scalars become Python ones."""
         unique = {v.item() if isinstance(v, np.generic) else v for v in values}
+        if len({type(v) for v in unique}) > 1:
+            return cls(tuple(unique), name)  # type: ignore[arg-type]  # raises: what cannot be sorted has no order
         return cls(tuple(sorted(unique)), name)  # type: ignore[arg-type]
 
     @cached_property
@@ -60,7 +62,8 @@ class Index:
         """
         number = self._lookup.get_indexer(pd.Index(list(raw))).astype(np.int64)
         if (number < 0).any():
-            unknown = [list(raw)[i] for i in np.flatnonzero(number < 0)[:3]]
+            values = np.asarray(raw, dtype=object).tolist()
+            unknown = [values[i] for i in np.flatnonzero(number < 0)[:3]]
             raise UnknownIdError(
                 f"unknown {self.name} {', '.join(map(repr, unknown))} ({int((number < 0).sum())} in all); "
                 f"known are {len(self)} such as {', '.join(map(repr, self.ids[:3]))} (type {self.kind})."

@@ -38,14 +38,16 @@ class RatingScale:
     def infer(cls, ratings: ArrayLike) -> RatingScale:
         """Return the narrowest usual scale of these ratings: 0/1, 1..5, 0..5, 0.5..5 in halves, or the values found."""
         found = np.unique(np.asarray(ratings, dtype=np.float64))
+        if not np.isfinite(found).all():
+            raise DataError("ratings contain NaN or infinite values; drop these rows first.")
         halves = tuple(np.arange(1, 11) / 2)
         for values in ((0.0, 1.0), (1.0, 2.0, 3.0, 4.0, 5.0), (0.0, 1.0, 2.0, 3.0, 4.0, 5.0), halves):
             if np.isin(found, values).all():
                 return cls(tuple(float(v) for v in values))
         if len(found) > len(_LETTERS):
             raise DataError(
-                f"ratings take {len(found)} different values ({found[:3]}...); simenv wants an ordered scale of at most "
-                f"{len(_LETTERS)}. Round them, or give scale=RatingScale(...)."
+                f"ratings take {len(found)} different values ({found[:3]}...); simenv wants an ordered scale of "
+                f"at most {len(_LETTERS)}. Round them, or give scale=RatingScale(...)."
             )
         return cls(tuple(float(v) for v in found))
 
@@ -65,7 +67,7 @@ class RatingScale:
 
         """
         rating = np.asarray(rating, dtype=np.float64)
-        place = np.searchsorted(self.array, rating).clip(0, len(self) - 1)
+        place = np.searchsorted((self.array[1:] + self.array[:-1]) / 2, rating)  # nearest: float32 4.4 lies above 4.4
         off = ~np.isclose(self.array[place], rating)
         if off.any():
             raise DataError(f"rating {rating[off].flat[0]:g} is not on the scale {self.values}.")
@@ -84,7 +86,7 @@ class RatingScale:
         """Return the value [...] at quantile u [...] of distributions p [..., R]."""
         cumulative = np.cumsum(np.asarray(p, dtype=np.float64), axis=-1)
         place = (u[..., None] > cumulative).sum(axis=-1).clip(0, len(self) - 1)
-        return self.array[place]
+        return np.asarray(self.array[place])
 
     def round(self, x: ArrayLike) -> NDArray[np.float64]:
         """Return the nearest value on the scale for each number; ties go up."""

@@ -1,6 +1,7 @@
 """Coat Shopping: 290 users x 300 coats, chosen ratings beside ratings of coats drawn at random.
 
-Schnabel, Swaminathan, Singh, Chandak, Joachims 2016, "Recommendations as Treatments: Debiasing Learning and Evaluation".
+Source: Schnabel, Swaminathan, Singh, Chandak, Joachims 2016, "Recommendations as Treatments: Debiasing Learning and
+Evaluation".
 The random part is the rare case where what users did not choose is known too. Knows the layout of that release.
 """
 
@@ -45,7 +46,7 @@ _KINDS = {
     "vests": "vest",
     "waterproof": "waterproof jacket",
 }
-_COLOURS = {"multi": "multicoloured", "other": "unusually coloured"}
+_COLOURS = {"multi": "multicoloured", "other": "other colour"}
 
 
 def load(folder: str | os.PathLike[str], *, name: str = "coat") -> Dataset:
@@ -70,8 +71,8 @@ def load(folder: str | os.PathLike[str], *, name: str = "coat") -> Dataset:
     both = int(((chosen > 0) & (drawn > 0)).sum())
     random = _log(np.where(chosen > 0, 0, drawn), users, items)
     note = (
-        f"No times: only random splits. random_exposure: {len(random)} ratings of coats drawn at random, without {both} "
-        "pairs that stand in the chosen part too. Titles are made from the features."
+        f"No times: only random splits. random_exposure: {len(random)} ratings of coats drawn at random, without "
+        f"{both} pairs that stand in the chosen part too. Titles are made from the features."
     )
     demographics = pd.DataFrame({"user": list(users.ids)}).join(_wide(user_features))
     return Dataset(_log(chosen, users, items), _catalogue(item_features, items), name, demographics, random, note)
@@ -93,14 +94,15 @@ def _matrix(member: Member, highest: int) -> NDArray[np.int64]:
     for line, cells in enumerate(rows, start=1):
         if len(cells) != len(rows[0]):
             raise DataError(
-                f"{member.label}, line {line}: {len(cells)} cells where line 1 has {len(rows[0])}. Fetch the file again."
+                f"{member.label}, line {line}: {len(cells)} cells where line 1 has {len(rows[0])}. "
+                "Fetch the file again."
             )
         odd = set(cells) - allowed
         if odd:
             place = next(n for n, c in enumerate(cells) if c in odd)
             raise DataError(
-                f"{member.label}, line {line}, column {place + 1}: {cells[place]!r} is not a whole number 0..{highest}. "
-                "Correct the cell."
+                f"{member.label}, line {line}, column {place + 1}: {cells[place]!r} is not a whole number "
+                f"0..{highest}. Correct the cell."
             )
     return np.loadtxt(io.StringIO("\n".join(" ".join(r) for r in rows)), dtype=np.int64, ndmin=2)
 
@@ -148,7 +150,8 @@ def _name(feature: dict[str, str]) -> str:
     """Return such as "Men's black parka"; features that are absent leave no gap."""
     kind, colour = feature.get("jackettype", "other"), feature.get("color", "")
     owner = f"{feature['gender']}'s" if "gender" in feature else ""
-    words = " ".join(w for w in (owner, _COLOURS.get(colour, colour), _KINDS.get(kind, f"{kind} coat")) if w)
+    shade = "" if colour == "other" else _COLOURS.get(colour, colour)
+    words = " ".join(w for w in (owner, shade, _KINDS.get(kind, f"{kind} coat")) if w)
     return words[0].upper() + words[1:]
 
 
