@@ -14,7 +14,7 @@ from simenv.log import InteractionLog
 from simenv.recommenders import history
 from simenv.recommenders.baseline import popularity, shrunk_mean
 from simenv.recommenders.history import Like
-from simenv.recommenders.ranking import cold, top
+from simenv.recommenders.ranking import cold, largest, top
 from simenv.session import Session, Slate
 
 _BLOCK_CELLS = 4_000_000
@@ -115,14 +115,6 @@ def similarity(columns: csr_matrix, neighbours: int, shrink: float) -> csr_matri
         scale = norm[rows, None] * norm * (n + shrink)
         cosine = np.divide(dot * n, scale, out=np.zeros_like(dot), where=scale > 0)
         np.fill_diagonal(cosine[:, start:], 0.0)
-        blocks.append(_largest(cosine, neighbours))
+        keep = largest(cosine, min(neighbours, n_items)) & (cosine > 0)
+        blocks.append(csr_matrix(np.where(keep, cosine, 0.0)))
     return csr_matrix(vstack(blocks).T.tocsr())
-
-
-def _largest(block: NDArray[np.float64], n: int) -> csr_matrix:
-    n = min(n, block.shape[1])
-    order = np.argsort(-block, axis=1, kind="stable")[:, :n]
-    value = np.take_along_axis(block, order, axis=1)
-    row = np.broadcast_to(np.arange(len(block))[:, None], order.shape)
-    keep = value > 0
-    return csr_matrix((value[keep], (row[keep], order[keep])), shape=block.shape)

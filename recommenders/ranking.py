@@ -30,7 +30,7 @@ def top(score: NDArray[np.floating], session: Session, k: int) -> Slate:
     allowed = session.available() & ~np.isnan(score)
     value = np.where(allowed, score, -np.inf)
     width = min(k, session.n_items)
-    item = np.nonzero(_best(value, width))[1].reshape(len(session), width)
+    item = np.nonzero(largest(value, width))[1].reshape(len(session), width)
     chosen = np.take_along_axis(value, item, axis=1)
     order = np.argsort(-chosen, axis=1, kind="stable")
     item, chosen = np.take_along_axis(item, order, axis=1), np.take_along_axis(chosen, order, axis=1)
@@ -39,7 +39,7 @@ def top(score: NDArray[np.floating], session: Session, k: int) -> Slate:
     return Slate.certain(shown)
 
 
-def _best(value: NDArray[np.floating], width: int) -> NDArray[np.bool_]:
+def largest(value: NDArray[np.floating], width: int) -> NDArray[np.bool_]:
     """Return bool[B, I] with exactly `width` True per row: the largest, of equal ones the first."""
     if width == 0:
         return np.zeros(value.shape, bool)
