@@ -4,6 +4,8 @@ The public nouns of the world. Users come from `simenv.agents`, contestants from
 what turns a log into users from `simenv.training`. Importing this loads neither torch nor gymnasium.
 """
 
+import sys
+
 from simenv.catalogue import Catalogue
 from simenv.errors import SimenvError
 from simenv.index import Index
@@ -13,6 +15,11 @@ from simenv.protocols import Answer, Policy, Population, RatingModel, Recommende
 from simenv.record import Record
 from simenv.scale import RatingScale
 from simenv.session import Response, Session, Slate, StopReason, UserState
+
+if "gymnasium" in sys.modules:  # Gymnasium 1 reads no entry points: who has it loaded finds our ids registered
+    from simenv.registration import register
+
+    register()
 
 __version__ = "0.1.0"
 __all__ = [

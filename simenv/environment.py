@@ -95,6 +95,8 @@ class SlateEnv(Stage, gymnasium.Env[dict[str, Any], ArrayLike]):
 
     ## Arguments
     ```python
+    import gymnasium, simenv  # in this order; "simenv.environment:simenv/Slate-v0" is found without importing simenv
+
     env = gymnasium.make("simenv/Slate-v0", population="path/to/population", slate_size=5, candidates=50)
     ```
     Besides Gymnasium's interface: `training_log`, `catalogue`, `population`, `session` (for a Policy), `record` (all

@@ -1,7 +1,8 @@
 """Tells Gymnasium about `simenv/Slate-v0`, and finds a population by name or path.
 
-Gymnasium calls `register` through the `gymnasium.envs` entry point, so `gymnasium.make("simenv/Slate-v0", ...)` works
-without importing simenv. Knows no users: populations are found through the entry points `simenv.populations`.
+Gymnasium from 1.0 on reads no entry points. The id is there after `import gymnasium, simenv` in this order, after
+importing simenv.environment in any order, and without any import as `"simenv.environment:simenv/Slate-v0"`.
+Knows no users: populations are found through the entry points `simenv.populations`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def register() -> None:
 
     The page cap is the argument `max_pages` of the environment, so the spec carries no `max_episode_steps`.
     """
-    from gymnasium.envs import registration  # here, because Gymnasium itself imports this module while it loads
+    from gymnasium.envs import registration  # here, because resolving a population needs no Gymnasium
 
     if SLATE_ID not in registration.registry:
         registration.register(

@@ -93,7 +93,7 @@ class SlateVectorEnv(Stage, VectorEnv[dict[str, Any], ArrayLike, NDArray[Any]]):
         self._rngs: list[np.random.Generator] = []
         self._seeds: list[int] = []
 
-    def reset(  # type: ignore[override]
+    def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Begin visits and return (observations, infos).

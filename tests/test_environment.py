@@ -404,12 +404,22 @@ class TestNames:
         assert resolve("toy:small") is STAYING
         assert calls == [(), ("small",)]
 
-    def test_gymnasium_knows_the_id_without_importing_simenv(self) -> None:
-        code = (
-            "import gymnasium, sys; assert 'simenv/Slate-v0' in gymnasium.registry; "
-            "assert 'torch' not in sys.modules and 'simenv.environment' not in sys.modules"
-        )
+    @pytest.mark.parametrize(
+        "code",
+        [
+            "import gymnasium, simenv; gymnasium.spec('simenv/Slate-v0')",
+            "import simenv; assert 'gymnasium' not in sys.modules; import gymnasium, simenv.environment; "
+            "gymnasium.spec('simenv/Slate-v0')",
+        ],
+    )
+    def test_gymnasium_knows_the_id(self, code: str) -> None:
+        code = f"import sys; {code}; assert 'torch' not in sys.modules"
         subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+    def test_the_id_with_its_module_needs_no_import(self) -> None:
+        env = gymnasium.make(f"simenv.environment:{SLATE_ID}", population=STAYING, slate_size=3)
+        assert env.spec is not None
+        assert env.spec.id == SLATE_ID
 
     def test_registering_twice_warns_nobody(self) -> None:
         with warnings.catch_warnings():
@@ -520,8 +530,8 @@ def test_random_legal_actions_never_crash_and_stay_in_the_spaces(
 
 
 def test_episodes_differ_between_seeds() -> None:
-    episodes = [played(SlateEnv(ScriptedPopulation(), slate_size=3), seed=s) for s in (1, 2)]
-    assert not data_equivalence(*episodes, exact=True)
+    one, other = (played(SlateEnv(ScriptedPopulation(), slate_size=3), seed=s) for s in (1, 2))
+    assert not data_equivalence(one, other, exact=True)
 
 
 def test_rows_of_a_session_are_what_a_policy_gets() -> None:

@@ -91,8 +91,8 @@ class EnvironmentContract:
             check_env(env.unwrapped)
 
     def test_same_seed_and_actions_give_the_same_episodes(self) -> None:
-        episodes = [played(SlateEnv(self.population(), **self.setting()), seed=5) for _ in range(2)]
-        assert data_equivalence(*episodes, exact=True)
+        once, again = (played(SlateEnv(self.population(), **self.setting()), seed=5) for _ in range(2))
+        assert data_equivalence(once, again, exact=True)
 
     def test_observations_and_infos_keep_their_form(self) -> None:
         env = SlateEnv(self.population(), **self.setting())
@@ -115,7 +115,7 @@ class EnvironmentContract:
         """Assert that SlateVectorEnv returns, bit for bit, what Gymnasium makes of as many SlateEnv."""
         population, setting = self.population(), self.setting()
         make: list[Callable[[], SlateEnv]] = [lambda: SlateEnv(population, **setting)] * _B
-        singles = SyncVectorEnv(make, autoreset_mode=mode)  # type: ignore[arg-type]
+        singles = SyncVectorEnv(make, autoreset_mode=mode)
         vector = SlateVectorEnv(population, _B, autoreset_mode=mode, **setting)
         assert vector.single_observation_space == singles.single_observation_space
         assert vector.action_space == singles.action_space
