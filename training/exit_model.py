@@ -135,7 +135,9 @@ def fit_exit(
 
     activity: float64[U], standardised trait.
     slope: "assumed": slope_utility and slope_best are taken from `assumed` and held fixed while the rest is fitted
-        around them (right where leaving was not recorded, as in MovieLens); "fit": estimated.
+        around them (right where leaving was not recorded, as in MovieLens); "fit": estimated. Beware on real logs: the
+        last page of a visit is mostly a part of one, the best of fewer ratings is lower, and slope_best takes that for
+        displeasure.
     assumed: the numbers for what is not fitted; None: ExitHazard(). Repeats and fatigue are always assumed: a log of
         ratings shows no repeats, and fatigue cannot be told from the page steps.
     value, mean, gap, page_size, decay, last: see `person_periods`.

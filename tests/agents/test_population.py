@@ -180,6 +180,19 @@ def test_the_same_key_meets_the_same_luck_whatever_was_shown_before(population: 
     np.testing.assert_array_equal(one[1].rating, two[1].rating[:, ::-1])
 
 
+def test_willingness_belongs_to_the_item_and_attention_to_the_place_of_a_page(population: SimulatedPopulation) -> None:
+    keys = np.arange(3000).astype(np.uint64)
+    user, item = np.zeros(3000, np.int64), np.tile([3, 4], (3000, 1))
+    willing = population.with_(rating_model=Even(), choice=Choice(position_decay=1.0, intercept=0.0, slope=0.0))
+    (one, two), _ = pages(willing, willing.begin(user, keys), [item, item[:, ::-1]])
+    np.testing.assert_array_equal(one.consumed, two.consumed[:, ::-1])
+    assert abs((one.consumed[:, 0] == one.consumed[:, 1]).mean() - 0.5) < 0.05
+    looking = population.with_(rating_model=Even(), choice=Choice(position_decay=0.5, intercept=50.0))
+    (one, two), _ = pages(looking, looking.begin(user, keys), [item, item])
+    assert one.consumed[:, 0].all()
+    assert abs((one.consumed[:, 1] == two.consumed[:, 1]).mean() - 0.5) < 0.05
+
+
 def test_another_key_another_luck(population: SimulatedPopulation) -> None:
     eager = population.with_(choice=ALL, rating_model=Even())
     item = np.tile(np.arange(20), (10, 1))

@@ -123,10 +123,10 @@ def test_users_of_a_group_are_alike(world: World) -> None:
 
 
 class StayUntil:
-    """Draws by which nobody leaves before a page, and there those whose hazard is above a level."""
+    """Draws by which nobody leaves before a page, and there those whose hazard is above a level; then `after`."""
 
-    def __init__(self, page: int, level: float) -> None:
-        self.page, self.level = page, level
+    def __init__(self, page: int, level: float, after: float = 1.0) -> None:
+        self.page, self.level, self.after = page, level, after
 
     def normal(self, size: int) -> np.ndarray:
         return np.zeros(size)
@@ -134,6 +134,7 @@ class StayUntil:
     def random(self, shape: tuple[int, int]) -> np.ndarray:
         draw = np.ones(shape)
         draw[:, self.page] = self.level
+        draw[:, self.page + 1 :] = self.after
         return draw
 
 
@@ -151,6 +152,13 @@ def test_visits_end_by_the_hazard_that_the_population_uses() -> None:
         for low, high in pairwise(level):
             leaves = _leaves(StayUntil(page, (low + high) / 2), w.truth, item)  # type: ignore[arg-type]
             np.testing.assert_array_equal(leaves[:, page], response.p_exit > (low + high) / 2)
+    leaves = _leaves(StayUntil(0, 0.0), w.truth, item)  # type: ignore[arg-type]
+    assert leaves[:, 0].all()
+    fresh = population.begin(np.arange(12), np.zeros(12, np.uint64))
+    response, _ = population.respond(fresh, Slate.certain(item[:, PAGE : 2 * PAGE]))
+    for low, high in pairwise(np.sort(response.p_exit)):
+        leaves = _leaves(StayUntil(0, 0.0, (low + high) / 2), w.truth, item)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(leaves[:, 1], response.p_exit > (low + high) / 2)
     assert Behaviour().decay == DECAY
 
 
