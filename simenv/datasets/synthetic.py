@@ -150,7 +150,7 @@ def generate(
     mu = _location(taste, severity, spread, vector, quality)
     length = _lengths(seed, n_users, n_items, median_history, max_history)
     item = _selected(seed, mu, popularity, length, selection, selection_popularity)
-    threshold = _thresholds(mu[_owner(item), item[item >= 0]])
+    threshold = _thresholds(mu[np.nonzero(item >= 0)[0], item[item >= 0]])
     scale = RatingScale()
     expected = _expectation(mu, threshold, scale)
     logged = np.log(length)
@@ -211,18 +211,13 @@ def _lengths(seed: int, n_users: int, n_items: int, median: float, longest: int)
 
 
 def _selected(
-    seed: int,
-    mu: NDArray[np.float32],
-    popularity: Floats,
-    length: NDArray[np.int64],
-    selection: float,
-    selection_popularity: float,
+    seed: int, mu: NDArray[np.float32], popularity: Floats, length: NDArray[np.int64], by_taste: float, by_fame: float
 ) -> NDArray[np.int64]:
     """Return int64[U, H], -1 padded: what each user rates, in order (sampling without replacement by Gumbel noise)."""
     rng = generator(seed, "selection")
     chosen = np.full((len(mu), int(length.max())), -1, np.int64)
     for user, row in enumerate(mu):
-        score = selection / 2 * row + selection_popularity * np.log(popularity) + rng.gumbel(size=len(row))
+        score = by_taste / 2 * row + by_fame * np.log(popularity) + rng.gumbel(size=len(row))
         best = np.argpartition(-score, length[user] - 1)[: length[user]]
         chosen[user, : length[user]] = _in_pages(rng, best, row[best])
     return chosen
@@ -235,10 +230,6 @@ def _in_pages(rng: np.random.Generator, item: NDArray[np.int64], mu: NDArray[np.
     odd = rng.choice(len(order), len(order) % PAGE, replace=False)
     whole = rng.permutation(np.delete(order, odd).reshape(-1, PAGE))
     return np.concatenate([item[whole.ravel()], item[order[odd]]])
-
-
-def _owner(item: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.nonzero(item >= 0)[0]
 
 
 def _thresholds(mu: NDArray[np.float32]) -> Floats:
@@ -257,7 +248,7 @@ def _expectation(mu: NDArray[np.float32], threshold: Floats, scale: RatingScale)
 
 def _log(seed: int, truth: Truth, item: NDArray[np.int64], users: Index, items: Index) -> InteractionLog:
     rng = generator(seed, "log")
-    user, chosen = _owner(item), item[item >= 0]
+    user, chosen = np.nonzero(item >= 0)[0], item[item >= 0]
     rating = truth.scale.sample(truth.p(user, chosen), rng.random(len(user)))
     time = _times(rng, truth, item)[item >= 0]
     return InteractionLog.of(users, items, user, chosen, rating, time, truth.scale)
