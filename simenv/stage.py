@@ -84,7 +84,9 @@ class Stage:
         return self._visits.record
 
     def play(self, contestant: Recommender | Policy, *, seed: int = 0) -> Record:
-        """Return what another recommender does with the very visits of `record`: same users, same luck, to their end.
+        """Return what another recommender does with the very visits of `record`: same users, same luck.
+
+        Visits that `record` holds only in part (the loop stopped in their midst) are cut after as many pages.
 
         contestant: a Policy, or a Recommender, which is fitted on `training_log` first. seed: of fit and policy.
 

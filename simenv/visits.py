@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simenv.catalogue import Catalogue
+from simenv.diary import Diary
 from simenv.errors import ConfigError, UnknownIdError
 from simenv.index import RawId
 from simenv.log import InteractionLog
@@ -95,9 +96,7 @@ class Visits:
         self.stop = np.full(n, len(STOPS) - 1, np.int8)
         self.seed = -1
         self._visit = np.full(n, -1, np.int64)
-        self._pages: list[Page] = []
-        self._users: list[tuple[NDArray[np.int64], NDArray[np.uint64]]] = []
-        self._n_visits = 0
+        self.diary = Diary()
 
     def seeded(self, seed: int | None) -> None:
         """Note the seed of a reset; the first one given is the record's."""
@@ -135,13 +134,16 @@ class Visits:
 
         action: item numbers, or positions among the candidates; -1: leave the place empty. See `checked_action`.
         """
-        session, state = take_rows(self.session, row), take_rows(self.state, row)
-        slate, dropped = clean(action, session, self.rules.repeats)
+        before, state = take_rows(self.session, row), take_rows(self.state, row)
+        slate, dropped = clean(action, before, self.rules.repeats)
         response, state = self.population.respond(state, slate)
-        self._write(row, session, state, slate, response)
-        session = session.after(slate, response)
+        session = before.after(slate, response)
         self.reward[row] = self._worth(response, slate)
         self.stop[row] = self._stops(session, response)
+        if self.rules.keep_record:
+            visit = self._visit[row] = self.diary.number(self._visit[row], before.user, state.key)
+            page = Page(before.user, visit, before.page, slate, response, before.candidate)
+            self.diary.write(page, self.stop[row] > 0)
         self._put(row, self.offer(packed(session), state.key), packed(state), slate, response)
         for name, count in dropped.items():
             self.dropped[name][row] = count
@@ -180,22 +182,24 @@ class Visits:
         if not self.rules.keep_record:
             raise ConfigError("keep_record=False: nothing was recorded. Make the environment with keep_record=True.")
         p = self.population
-        return Record(p.users, p.items, p.scale, self.rules.name, self.seed, tuple(self._pages), dict(p.assumption))
+        return Record(
+            p.users, p.items, p.scale, self.rules.name, self.seed, tuple(self.diary.pages), dict(p.assumption)
+        )
 
     def play(self, contestant: Recommender | Policy, *, seed: int = 0) -> Record:
         """Return what `contestant` does with the very visits of `record`: the same users and the same luck.
 
-        A Recommender is fitted on the training log first (with `seed`). Every visit is played to its end, also those
-        that `record` holds only in part.
+        A Recommender is fitted on the training log first (with `seed`). Visits that `record` holds only in part are cut
+        after as many pages.
 
         Raises:
             ConfigError: nothing has been played yet.
 
         """
-        if not self._users:
+        if not len(self.diary):
             raise ConfigError("no visit to play again: step the environment first (and keep_record=True).")
         policy = self._policy(contestant, seed)
-        user, key = (np.concatenate(part) for part in zip(*self._users, strict=True))
+        user, key = self.diary.visits()
         record = play(
             policy,
             self.population,
@@ -208,7 +212,7 @@ class Visits:
             key=key,
             offer=self.offer,
         )
-        return replace(record, meta=dict(self.population.assumption))
+        return self.diary.aligned(replace(record, meta=dict(self.population.assumption)))
 
     def _policy(self, contestant: Recommender | Policy, seed: int) -> Policy:
         if isinstance(contestant, Recommender):
@@ -235,19 +239,6 @@ class Visits:
     ) -> None:
         self.session, self.state = put_rows(self.session, row, session), put_rows(self.state, row, state)
         self.slate, self.response = put_rows(self.slate, row, slate), put_rows(self.response, row, response)
-
-    def _write(
-        self, row: NDArray[np.int64], session: Session, state: UserState, slate: Slate, response: Response
-    ) -> None:
-        if not self.rules.keep_record:
-            return
-        new = self._visit[row] < 0
-        if new.any():
-            self._visit[row[new]] = self._n_visits + np.arange(new.sum())
-            self._n_visits += int(new.sum())
-            self._users.append((session.user[new], state.key[new]))
-        visit = self._visit[row]
-        self._pages.append(Page(session.user, visit, session.page, slate, response, session.candidate))
 
 
 def _blank(n: int, size: int, n_values: int) -> tuple[Slate, Response]:

@@ -334,6 +334,16 @@ def test_playing_again_meets_the_same_users_and_luck() -> None:
     assert env.record.seed == 0
 
 
+def test_a_visit_that_broke_off_is_cut_for_the_others_too() -> None:
+    env = SlateEnv(STAYING, slate_size=2, max_pages=5)
+    for pages in (5, 2, 1):
+        env.reset(seed=0 if pages == 5 else None)
+        for page in range(pages):
+            env.step([2 * page, 2 * page + 1])
+    for record in (env.record, env.play(FirstFree())):
+        assert record.shown().pages.tolist() == [5, 2, 1]
+
+
 def test_playing_again_meets_the_same_candidates() -> None:
     env = SlateEnv(STAYING, slate_size=2, max_pages=3, candidates=4)
     for _ in range(3):
