@@ -155,7 +155,7 @@ class Findings:
         return Agreement(judge, len(sure), right, misled, kendall_tau(true.mean, said.mean))
 
     def shared(self, name: str) -> tuple[Interval, Interval, Interval]:
-        """Return utility learned from own rows, from shared rows, and shared minus own; all under the first population."""
+        """Return utility learned from own rows, from shared rows, and the gain; all under the first population."""
         key = f"{HEADLINE}, first population"
         own, shared = self.per_user[name][key], self.per_user[name]["shared utility"]
         return self._bootstrap(own), self._bootstrap(shared), self._bootstrap(shared - own)

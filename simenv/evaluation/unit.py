@@ -138,7 +138,7 @@ class UnitStore:
         """
         path = self._path(unit, "units", "npz")
         try:
-            with np.load(path, allow_pickle=False) as found:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
                 values = {name: found[name] for name in found.files}
         except (OSError, ValueError, EOFError, KeyError, BadZipFile) as error:
             raise StoreError(f"benchmark unit {path} cannot be read ({error}); delete it and run again.") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ class ScriptedPopulation:
     quality: NDArray[np.float64]
     slope: float = 1.0
     support: float = 9.0
-    scale: RatingScale = RatingScale()
+    scale: RatingScale = field(default_factory=RatingScale)
     member_from: int = 0
 
     @property
@@ -131,4 +131,3 @@ def world() -> World:
 @pytest.fixture(scope="session")
 def scripted() -> type[ScriptedRecommender]:
     return ScriptedRecommender
-
