@@ -167,10 +167,8 @@ def portrait(profiles: Profiles, rows: NDArray[np.bool_]) -> str:
         _contrast(profiles.mean, rows, "give high ratings", "give low ratings", ".2f"),
         _contrast(profiles.spread, rows, "use much of the scale", "use little of the scale", ".2f"),
         _contrast(profiles.severity, rows, "are milder than the crowd", "are harsher than the crowd", "+.2f"),
-        _contrast(
-            profiles.trait[:, 1], rows, "go their own way (gap to the crowd)", "follow the crowd (gap to it)", ".2f"
-        ),
-        _contrast(profiles.trait[:, 2], rows, "range over many kinds", "keep to few kinds", ".1f"),
+        _contrast(gap, rows, "go their own way (gap to the crowd)", "follow the crowd (gap to it)", ".2f"),
+        _contrast(kinds, rows, "range over many kinds", "keep to few kinds", ".1f"),
         _contrast(profiles.obscure, rows, f"favour well-known {noun}s", f"favour obscure {noun}s", "+.2f"),
         _contrast(profiles.recent, rows, "became milder lately", "became harsher lately", "+.2f"),
     ]

@@ -6,8 +6,8 @@ the order, size or split of the batch. Knows no prompts, no weights, no recommen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, final
 
@@ -17,8 +17,10 @@ from scipy.special import ndtr, ndtri
 
 from simenv.agents.choice import Choice
 from simenv.agents.exit import DECAY, ExitModel
+from simenv.catalogue import Catalogue
 from simenv.errors import ConfigError, UnknownIdError
 from simenv.index import Index, RawId
+from simenv.log import InteractionLog
 from simenv.protocols import Answer, RatingModel
 from simenv.randomness import Purpose, uniform
 from simenv.scale import RatingScale
@@ -58,6 +60,12 @@ class SimulatedPopulation:
     """int64[U], Unix seconds: nothing at or after a user's cut was used to build this; None: no times."""
     rho_tag: str = "assumed"
     """Origin of `rho`: "fitted" or "assumed"."""
+    catalogue: Catalogue | None = None
+    """What the items are; None: unknown. For rendering and reports; the answers do not need it."""
+    training_log: InteractionLog | None = None
+    """What a recommender may know of the users' past (contestants' rows); None: not kept with the population."""
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    """What it was made from: log fingerprint, split, settings, base model."""
 
     def __post_init__(self) -> None:
         n = len(self.users)

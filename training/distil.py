@@ -53,8 +53,13 @@ class StatisticalDistiller:
 
     embedder: Embedder = field(default_factory=Tfidf)
     """Of item texts."""
-    mix: float = 0.2
-    """Weight of text against collaborative similarity in recall, 0..1; 1 (with floor None): the paper's form."""
+    mix: float = 0.1
+    """Weight of text against collaborative similarity in recall, 0..1; 1 (with floor None): the paper's form.
+
+    The two have different scales (similarities are shrunk), hence the small weight. Chosen within the earlier 60 % of
+    ML-100K, cut again in three ways: residuals of five recalled entries correlate .12-.17 with the target's for .05 to
+    .1, .11-.14 for 0 (no text) and .07-.11 for 1.
+    """
     floor: float | None = 0.0
     """Items whose affinity is not above this are not recalled; None: the nearest are, however far."""
     cuts: TraitCuts | None = None

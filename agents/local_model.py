@@ -1,0 +1,212 @@
+"""LocalModel: any transformers causal LM in this process, with one LoRA per persona.
+
+Fast path: each distinct prefix once, all suffixes against its key/values, in length-sorted micro-batches; logits at the
+last place only. A small base keeps one merged copy per adapter; a large one mixes adapters in a batch (peft's
+adapter_names). `score_plainly` is the reference: one whole prompt at a time.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from simenv.agents.language_model import Prompt
+from simenv.agents.packing import ChatForm, PrefixCache, Ragged, SegmentTokenizer, encode_prefixes, last_logits
+from simenv.errors import ConfigError
+
+_MERGE_BELOW = 20_000_000
+"""Bases of fewer parameters keep one merged copy per adapter."""
+_BASE = "__base__"
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Return whether bfloat16 is computed natively (CPUs: AVX512-BF16 or AMX)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def best_device() -> torch.device:
+    """Return the GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@final
+class LocalModel:
+    """A base and its adapters, ready to score and write."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        adapters: Mapping[str, Path] | None = None,
+        *,
+        merge: bool | None = None,
+        users_per_batch: int = 64,
+        rows_per_batch: int = 256,
+    ) -> None:
+        """Take a base model, its tokenizer and adapter folders by name.
+
+        merge: keep one merged copy per adapter (True) or mix adapters in a batch (False); None: by size of the base.
+        """
+        self.tokenizer = tokenizer
+        self.segments = SegmentTokenizer(tokenizer, ChatForm.of(tokenizer))
+        self.names = tuple(adapters or {})
+        self.users_per_batch, self.rows_per_batch = users_per_batch, rows_per_batch
+        self.merged = sum(p.numel() for p in model.parameters()) < _MERGE_BELOW if merge is None else merge
+        self._models: dict[str, Any] = _load_adapters(model.eval(), adapters or {}, self.merged)
+        self.device = next(model.parameters()).device
+
+    @classmethod
+    def load(cls, name: str | Path, adapters: Mapping[str, Path] | None = None, **options: Any) -> LocalModel:
+        """Load a base by Hugging Face name or local folder; bfloat16 where the hardware computes it."""
+        device = best_device()
+        dtype = torch.bfloat16 if has_bf16(device) else torch.float32
+        model = AutoModelForCausalLM.from_pretrained(str(name), dtype=dtype).to(device)
+        return cls(model, AutoTokenizer.from_pretrained(str(name)), adapters, **options)
+
+    @property
+    def base(self) -> Any:
+        """The base model without adapters (only where copies are merged, or none is loaded)."""
+        return self._models[_BASE]
+
+    def score(
+        self, prompts: Sequence[Prompt], options: Sequence[str], *, adapters: Sequence[str | None]
+    ) -> NDArray[np.float32]:
+        """Return float32[N, O] log-probabilities over the full vocabulary; see `LanguageModel.score`."""
+        self._check(prompts, adapters)
+        out = np.empty((len(prompts), len(options)), np.float32)
+        for question in {p.suffix[-1] for p in prompts}:
+            glue, option = self.segments.answer_ids(question, options)
+            for batch in self._batches(prompts, adapters, question):
+                out[batch] = self._score_batch(prompts, adapters, batch, glue, option)
+        return out
+
+    def score_plainly(
+        self, prompts: Sequence[Prompt], options: Sequence[str], *, adapters: Sequence[str | None]
+    ) -> NDArray[np.float32]:
+        """Return what `score` returns, one whole prompt at a time and without key/value reuse: the reference."""
+        self._check(prompts, adapters)
+        rows = []
+        for prompt, adapter in zip(prompts, adapters, strict=True):
+            glue, option = self.segments.answer_ids(prompt.suffix[-1], options)
+            ids = self.segments.prefix_ids(prompt.prefix) + self.segments.suffix_ids(prompt.suffix, glue)
+            model, extra = self._pick([adapter])
+            with torch.inference_mode():
+                logits = model(input_ids=torch.tensor([ids], device=self.device), **extra).logits[0, -1]
+            rows.append(logits.float().log_softmax(-1)[option].cpu().numpy())
+        return np.stack(rows).astype(np.float32)
+
+    def write(
+        self, prompts: Sequence[Prompt], *, adapters: Sequence[str | None], max_tokens: int, seed: int
+    ) -> list[str]:
+        """Return sampled continuations, reproducible by seed on one machine."""
+        self._check(prompts, adapters)
+        texts = []
+        with torch.random.fork_rng(), torch.inference_mode():
+            torch.manual_seed(seed)
+            for prompt, adapter in zip(prompts, adapters, strict=True):
+                ids = self.segments.prefix_ids(prompt.prefix) + self.segments.suffix_ids(prompt.suffix, [])
+                model, extra = self._pick([adapter])
+                row = torch.tensor([ids], device=self.device)
+                made = model.generate(
+                    input_ids=row,
+                    attention_mask=torch.ones_like(row),
+                    max_new_tokens=max_tokens,
+                    do_sample=True,
+                    **extra,
+                )
+                texts.append(self.tokenizer.decode(made[0, row.shape[1] :], skip_special_tokens=True))
+        return texts
+
+    def _check(self, prompts: Sequence[Prompt], adapters: Sequence[str | None]) -> None:
+        if len(adapters) != len(prompts):
+            raise ConfigError(f"{len(prompts)} prompts need as many adapters; got {len(adapters)}.")
+        unknown = {a for a in adapters if a is not None} - set(self.names)
+        if unknown:
+            raise ConfigError(f"unknown adapter {sorted(unknown)[0]!r}; loaded are {list(self.names) or 'none'}.")
+
+    def _batches(
+        self, prompts: Sequence[Prompt], adapters: Sequence[str | None], question: str
+    ) -> Iterator[NDArray[np.int64]]:
+        """Yield positions of prompts whose prefixes fit one batch: of one adapter when copies are merged."""
+        groups: dict[object, dict[tuple[str, ...], list[int]]] = {}
+        for n, (prompt, adapter) in enumerate(zip(prompts, adapters, strict=True)):
+            if prompt.suffix[-1] == question:
+                group = groups.setdefault(adapter if self.merged else None, {})
+                group.setdefault((str(adapter), *prompt.prefix), []).append(n)
+        for group in groups.values():
+            rows = list(group.values())
+            for start in range(0, len(rows), self.users_per_batch):
+                yield np.array([n for row in rows[start : start + self.users_per_batch] for n in row], np.int64)
+
+    def _score_batch(
+        self,
+        prompts: Sequence[Prompt],
+        adapters: Sequence[str | None],
+        batch: NDArray[np.int64],
+        glue: list[int],
+        option: list[int],
+    ) -> NDArray[np.float32]:
+        keys = [(adapters[n], prompts[n].prefix) for n in batch]
+        distinct = {key: row for row, key in enumerate(dict.fromkeys(keys))}
+        names = [name for name, _ in distinct]
+        model, extra = self._pick(names)
+        prefix = [self.segments.prefix_ids(segments) for _, segments in distinct]
+        suffix = [self.segments.suffix_ids(prompts[n].suffix, glue) for n in batch]
+        owner = np.array([distinct[key] for key in keys])
+        out = np.empty((len(batch), len(option)), np.float32)
+        with torch.inference_mode():
+            cache = encode_prefixes(model, Ragged.of(prefix, self.device, left=False), **extra)
+            order = np.argsort([len(s) for s in suffix], kind="stable")
+            for start in range(0, len(order), self.rows_per_batch):
+                part = order[start : start + self.rows_per_batch]
+                out[part] = self._score_rows(cache, owner[part], [suffix[n] for n in part], names, option)
+        return out
+
+    def _score_rows(
+        self,
+        cache: PrefixCache,
+        owner: NDArray[np.int64],
+        suffix: list[list[int]],
+        names: list[str | None],
+        option: list[int],
+    ) -> NDArray[np.float32]:
+        model, extra = self._pick([names[row] for row in owner])
+        row = torch.from_numpy(owner).to(self.device)
+        logits = last_logits(model, cache, row, Ragged.of(suffix, self.device, left=True), **extra)
+        scored: NDArray[np.float32] = logits.float().log_softmax(-1)[:, option].cpu().numpy()
+        return scored
+
+    def _pick(self, names: Sequence[str | None]) -> tuple[Any, dict[str, Any]]:
+        """Return the model for rows of these adapters, and what its forward wants beside the tensors."""
+        if self.merged:
+            return self._models[names[0] or _BASE], {}
+        extra = {"adapter_names": [name or _BASE for name in names]} if self.names else {}
+        return self._models[_BASE], extra
+
+
+def _load_adapters(base: Any, adapters: Mapping[str, Path], merged: bool) -> dict[str, Any]:
+    from peft import PeftModel  # the slowest import of all
+
+    if not adapters:
+        return {_BASE: base}
+    if merged:
+        copies = {
+            name: PeftModel.from_pretrained(copy.deepcopy(base), str(path)).merge_and_unload().eval()
+            for name, path in adapters.items()
+        }
+        return {_BASE: base, **copies}
+    (first, path), *others = adapters.items()
+    model = PeftModel.from_pretrained(base, str(path), adapter_name=first)
+    for name, folder in others:
+        model.load_adapter(str(folder), adapter_name=name)
+    return {_BASE: model.eval()}

@@ -1,0 +1,107 @@
+"""Persona LoRA by RAFT: the same lessons as the world model's, from the past of a persona's own members (peft).
+
+Arms: none (the base), single (one adapter for all), persona (one each, warm-started from the single one).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, final
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+
+from simenv.agents.packing import SegmentTokenizer
+from simenv.training.examples import Lesson
+from simenv.training.learn import Answers, LearnSettings, Progress, batches, learn
+
+Arm = Literal["none", "single", "persona"]
+
+_NAMES = {
+    "llama": ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+    "phi3": ("qkv_proj", "o_proj", "gate_up_proj", "down_proj"),
+    "gpt2": ("c_attn", "c_proj", "c_fc"),
+}
+"""Modules by name, not "all-linear": adapters saved by name load in other engines (vLLM) as they are."""
+
+
+@final
+@dataclass(frozen=True)
+class LoraSettings:
+    """The adapters' shape and how they learn."""
+
+    rank: int = 8
+    """Rank; the paper's 256 is meant for a 3.8-billion-parameter base."""
+    alpha: int = 16
+    """Scale: alpha / rank multiplies the update."""
+    single: LearnSettings = LearnSettings(steps=120, rate=5e-4, warmup=20)
+    """Training of the single adapter."""
+    persona: LearnSettings = LearnSettings(steps=40, rate=2e-4, warmup=5)
+    """Training of each persona's adapter, from the single one."""
+
+
+def attach(base: Any, settings: LoraSettings) -> PeftModel:
+    """Return the base with a fresh LoRA on every linear layer of its blocks; only the LoRA is trainable."""
+    names = _NAMES.get(base.config.model_type, _NAMES["llama"])
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        target_modules=list(names),
+        fan_in_fan_out=base.config.model_type == "gpt2",
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(base, config)
+
+
+def finetune(
+    base: Any,
+    segments: SegmentTokenizer,
+    answers: Answers,
+    epochs: Mapping[str, Callable[[int], list[Lesson]]],
+    everyone: Callable[[int], list[Lesson]],
+    folder: Path,
+    settings: LoraSettings,
+    *,
+    arm: Arm = "persona",
+    seed: int = 0,
+    progress: Callable[[str], Progress] | None = None,
+) -> dict[str, Path]:
+    """Train adapters and save each in a folder of its own (safetensors); return {name: folder}.
+
+    epochs: lessons of each persona's members by persona name; everyone: of all members. A folder that is already
+    complete is kept, so that interrupted work resumes.
+    """
+    if arm == "none":
+        return {}
+    show = progress or (lambda name: lambda step, steps, loss: None)
+    torch.manual_seed(seed)
+    single = _train(base, None, everyone, folder / "single", segments, answers, settings, settings.single, seed, show)
+    if arm == "single":
+        return {"single": single}
+    return {
+        name: _train(base, single, epoch, folder / name, segments, answers, settings, settings.persona, seed, show)
+        for name, epoch in epochs.items()
+    }
+
+
+def _train(
+    base: Any,
+    warm: Path | None,
+    epoch: Callable[[int], list[Lesson]],
+    folder: Path,
+    segments: SegmentTokenizer,
+    answers: Answers,
+    lora: LoraSettings,
+    how: LearnSettings,
+    seed: int,
+    show: Callable[[str], Progress],
+) -> Path:
+    if (folder / "adapter_model.safetensors").exists():
+        return folder
+    model = attach(base, lora) if warm is None else PeftModel.from_pretrained(base, str(warm), is_trainable=True)
+    learn(model, segments, answers, batches(epoch, how.prefixes, seed), replace(how), show(folder.name))
+    model.save_pretrained(str(folder))
+    model.unload()
+    return folder
