@@ -7,6 +7,7 @@ Knows nothing of what is inside.
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import shutil
 import urllib.error
@@ -61,7 +62,7 @@ def _fetch(url: str, target: Path) -> None:
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer, target.open("wb") as file:
             shutil.copyfileobj(answer, file)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         raise DataError(
             f"{url} could not be fetched ({error}). Without network: download it on another machine and give its path "
             'as the source, such as load("downloads/ml-100k.zip").'

@@ -59,7 +59,8 @@ def fitting(columns: Iterable[object], tiers: Tiers) -> list[str]:
     for tier in tiers:
         found = [str(c) for c in names if squeeze(c) in tier]
         if found:
-            return [c for c in found if c in tier] or found
+            exact = [c for c in found if [c] == list(tier)]  # "user" beats "User"
+            return exact or found
     return []
 
 
