@@ -96,6 +96,9 @@ def test_user_time_cuts_as_near_to_the_fraction_as_ties_allow(log: InteractionLo
 @given(logs(), fractions)
 def test_global_time_has_one_clock_for_all(log: InteractionLog, fraction: float) -> None:
     split = log.split("global_time", fraction)
+    assert log.time is not None
+    quantile = np.sort(log.time)[int(fraction * (len(log) - 1) + 1e-9)]
+    assert len(split.past) == (log.time < quantile).sum()
     assert split.past.time is not None
     assert split.future.time is not None
     if len(split.past) and len(split.future):
@@ -124,6 +127,13 @@ def test_random_is_reproducible(log: InteractionLog, fraction: float, seed: int)
 def test_random_depends_on_the_seed() -> None:
     log = tiny_log()
     assert log.split("random", seed=0).past.fingerprint != log.split("random", seed=1).past.fingerprint
+
+
+def test_random_cuts_each_user_in_a_way_of_their_own() -> None:
+    index = Index(tuple(range(20)))
+    user, item = np.indices((20, 20)).reshape(2, -1)
+    past = InteractionLog.of(index, index, user, item, item % 5 + 1.0, None, RatingScale()).split("random").past
+    assert len({tuple(past.history(u)[0].tolist()) for u in range(20)}) == 20
 
 
 def test_random_of_one_user_does_not_depend_on_other_users() -> None:

@@ -59,7 +59,13 @@ def test_a_kept_file_that_was_damaged_is_refused(asked: list[str], tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "error", [urllib.error.URLError("no route"), TimeoutError("slow"), ConnectionResetError("cut")]
+    "error",
+    [
+        urllib.error.URLError("no route"),
+        http.client.IncompleteRead(b"x"),
+        TimeoutError("slow"),
+        ConnectionResetError("cut"),
+    ],
 )
 def test_without_network_the_manual_way_is_named(
     error: Exception, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
