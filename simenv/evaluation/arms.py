@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, final
 
@@ -29,6 +29,7 @@ from simenv.play import play
 from simenv.protocols import Policy, Population, Recommender
 from simenv.randomness import derive
 from simenv.record import Record
+from simenv.session import Session
 
 if TYPE_CHECKING:
     from simenv.evaluation.benchmark import Benchmark
@@ -139,7 +140,9 @@ class Arms:
         if self.world.future is not None:
             yield "offline", population, "", self._offline
         if self.world.shared is not None:
+            # Both arms may show the same items: else the price of passing over more rated items would hide the gain.
             yield "shared", population, key, partial(self._pages, shared=True)
+            yield "own rows, shared items", population, key, partial(self._pages, narrow=True)
         if self.world.truth is not None:
             yield "truth", self.world.truth, self._truth_key, self._pages
             yield "truth session", self.world.truth, self._truth_key, self._session
@@ -178,18 +181,32 @@ class Arms:
         assert log is not None
         return log
 
+    def _offer(self, session: Session, key: NDArray[np.uint64]) -> Session:
+        """Return the session with only the items that the shared rows leave open."""
+        assert self.world.shared is not None
+        free = ~Session.begin(session.user, self.world.shared).seen()
+        return replace(session, candidate=offline.candidates(free))
+
     def _play(
-        self, recommender: Recommender, judge: Population, seed: int, *, leave: bool, shared: bool = False
+        self,
+        recommender: Recommender,
+        judge: Population,
+        seed: int,
+        *,
+        leave: bool,
+        shared: bool = False,
+        narrow: bool = False,
     ) -> Record:
         policy = self._policy(recommender, seed, shared=shared)
         pages = self.settings.session_pages if leave else self.settings.pages
         options: dict[str, Any] = {"slate_size": self.settings.slate_size, "max_pages": pages, "leave": leave}
+        options["offer"] = self._offer if narrow else None
         return play(policy, judge, self._log(shared), self.user, name=recommender.name, seed=seed, **options)
 
     def _pages(
-        self, recommender: Recommender, judge: Population, seed: int, *, shared: bool = False
+        self, recommender: Recommender, judge: Population, seed: int, *, shared: bool = False, narrow: bool = False
     ) -> tuple[Values, Record]:
-        record = self._play(recommender, judge, seed, leave=False, shared=shared)
+        record = self._play(recommender, judge, seed, leave=False, shared=shared, narrow=narrow)
         shown, log = record.shown(), self.world.contestants
         return {
             "expected utility": metrics.expected_utility(shown),

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 HEADLINE = "expected utility"
+_OWN = "own rows, shared items"
 _RENAMED = {("truth", HEADLINE): "true utility", ("shared", HEADLINE): "shared utility"}
 _RENAMED |= {("truth session", "pages"): "true pages"}
-_KEPT = {"truth": (HEADLINE,), "shared": (HEADLINE,), "truth session": ("pages",)}
+_RENAMED[_OWN, HEADLINE] = "own utility"
+_KEPT = {_OWN: (HEADLINE,), "truth": (HEADLINE,), "shared": (HEADLINE,), "truth session": ("pages",)}
 
 
 @final
@@ -65,8 +67,6 @@ class Findings:
                 units = [v for (n, a, _, _), v in self.results.items() if (n, a) == (name, arm)]
                 for key in _KEPT.get(arm, tuple(k for k in units[0] if k != "exposure")):
                     out[name][_RENAMED.get((arm, key), key)] = _nanmean(np.stack([u[key] for u in units]))
-            first = [self.results[name, "pages", 0, d][HEADLINE] for d in self.settings.seeds]
-            out[name][f"{HEADLINE}, first population"] = _nanmean(np.stack(first))
         return out
 
     def has(self, key: str) -> bool:
@@ -155,9 +155,8 @@ class Findings:
         return Agreement(judge, len(sure), right, misled, kendall_tau(true.mean, said.mean))
 
     def shared(self, name: str) -> tuple[Interval, Interval, Interval]:
-        """Return utility learned from own rows, from shared rows, and the gain; all under the first population."""
-        key = f"{HEADLINE}, first population"
-        own, shared = self.per_user[name][key], self.per_user[name]["shared utility"]
+        """Return utility learned from own rows, from shared rows, and the gain; both over the same open items."""
+        own, shared = self.per_user[name]["own utility"], self.per_user[name]["shared utility"]
         return self._bootstrap(own), self._bootstrap(shared), self._bootstrap(shared - own)
 
     def to_dict(self) -> dict[str, Any]:

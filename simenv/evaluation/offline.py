@@ -60,7 +60,7 @@ def held_out_rating(
     out = np.full(len(user), np.nan)
     if not len(rows):
         return out
-    session = Session.begin(user[rows], past, _padded(known[rows]))
+    session = Session.begin(user[rows], past, candidates(known[rows]))
     item = policy.recommend(session, k, seed=seed).item
     value = np.where(item >= 0, rating[rows[:, None], item], 0.0)
     if np.isnan(value).any() or (item < 0).all(axis=1).any():
@@ -81,8 +81,8 @@ def _ratings(log: InteractionLog, user: NDArray[np.int64]) -> Floats:
     return out
 
 
-def _padded(known: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return int64[B, C], the column numbers that are True in each row, -1 padded at the end."""
+def candidates(known: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return int64[B, C], the items allowed by a mask bool[B, I], -1 padded at the end."""
     width = int(known.sum(axis=1).max(initial=0))
     out = np.full((len(known), width), -1, np.int64)
     row, column = np.nonzero(known)

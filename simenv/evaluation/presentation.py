@@ -209,19 +209,21 @@ def _shared(found: Findings) -> Section | None:
         return None
     columns = (
         _WHO,
-        Column(HEADLINE, "fitted", _UNIT, "high", "Learned from the contestants' rows only."),
-        Column("shared utility", "fitted", _UNIT, "high", "Learned from the judge's rows too, and passes over them."),
+        Column("own utility", "fitted", _UNIT, "high", "Learned from the contestants' rows only."),
+        Column("shared utility", "fitted", _UNIT, "high", "Learned from the judge's rows too."),
         Column("difference", "fitted", _UNIT, None, "Shared minus disjoint, paired by user.", "+.3f"),
     )
     rows: list[Row] = []
     for n in found.headline.order:
         name = found.names[n]
         own, shared, gain = found.shared(name)
-        rows.append({"recommender": name, HEADLINE: own, "shared utility": shared, "difference": gain})
-    own_order = found.league(f"{HEADLINE}, first population").order
+        rows.append({"recommender": name, "own utility": own, "shared utility": shared, "difference": gain})
+    own_order = found.league("own utility").order
     same = found.league("shared utility").order == own_order
-    text = "What contestants gain when they learn from the very rows the simulated users were made of. The order " + (
-        "stays the same." if same else "changes: judge by the disjoint column."
+    text = (
+        "What contestants gain when they learn from the very rows the simulated users were made of. Both sides pass "
+        "over all items rated in any of these rows, so both differ from the headline. The order "
+        + ("stays the same." if same else "changes: judge by the first column.")
     )
     return Section("Shared rows", text, columns, tuple(rows))
 

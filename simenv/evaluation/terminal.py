@@ -27,7 +27,7 @@ def write(report: Report, console: Console | None = None) -> None:
             console.print(Text(section.text))
         if section.rows:
             for part in _parts(section, console.width):
-                console.print(_table(section, part))
+                console.print(_table(section, part, console.width))
     console.print()
     for name, value in report.provenance.items():
         console.print(Text(f"{name}: {value}", style="dim"))
@@ -66,15 +66,26 @@ def _width(section: Section, texts: list[list[str]], n: int) -> int:
     return max(map(len, words)) + 3
 
 
-def _table(section: Section, part: list[int]) -> Table:
+def _table(section: Section, part: list[int], width: int) -> Table:
     table = Table(show_edge=False, pad_edge=False)
-    for column in (section.columns[n] for n in part):
+    texts = [[_lines(cell) for cell in row] for row in section.cells()]
+    need = {n: _width(section, texts, n) for n in part}
+    spare = max(0, width - sum(need.values())) // len(part)
+    for n in part:
+        column = section.columns[n]
+        natural = max(need[n] - 3, len(column.name) + 2, len(column.unit))
+        room = min(natural, need[n] - 3 + spare)
         head = Text(column.name + (" ↑" if column.better == "high" else " ↓" if column.better == "low" else ""))
         if column.tag:
             head.append(f"\n{column.tag}", style=_STYLE[column.tag])
         if column.unit:
             head.append(f"\n{column.unit}", style="dim")
-        table.add_column(head, justify="left" if column.tag is None else "right", overflow="fold")
+        table.add_column(
+            head,
+            justify="left" if column.tag is None else "right",
+            overflow="fold",
+            width=room,
+        )
     for row in section.cells():
         table.add_row(*[Text(_lines(row[n]) if section.columns[n].tag else row[n]) for n in part])
     return table

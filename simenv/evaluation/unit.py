@@ -95,17 +95,26 @@ def _source(kind: type) -> str:
 
 
 def population_fingerprint(population: Population) -> str:
-    """Return sixteen hex digits of a population: its `fingerprint` if it has one, else what eight members answer."""
+    """Return sixteen hex digits of a population: its `fingerprint` if it has one, else what some members answer.
+
+    The probe asks up to 16 members, spread over all, about up to 8 items; populations that differ elsewhere only need a
+    `fingerprint: str` of their own.
+    """
     own = getattr(population, "fingerprint", None)
     if own is not None:
         return digest(str(own))
-    member = population.member[:8]
-    item = np.arange(min(5, len(population.items)))
+    member = _spread(population.member, 16)
+    item = _spread(np.arange(len(population.items)), 8)
     slate = Slate.certain(np.broadcast_to(item, (len(member), len(item))).copy())
     answer, _ = population.respond(population.begin(member, counter_hash(np.uint64(0), member)), slate)
     said = [a.tolist() for a in (answer.p_rating, answer.p_exit, answer.consumed, answer.support)]
     indices = (population.users.fingerprint, population.items.fingerprint)
     return digest(indices, population.member.tolist(), dict(population.assumption), said)
+
+
+def _spread(number: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    rows = np.unique(np.linspace(0, len(number) - 1, min(size, len(number))).astype(int))
+    return np.asarray(number[rows], np.int64)
 
 
 @final

@@ -173,3 +173,17 @@ def test_a_report_loads_no_picture_library_until_it_draws() -> None:
     code = f"import sys, simenv.evaluation.benchmark; print([m for m in {heavy} if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_no_table_is_wider_than_the_terminal_nor_cuts_a_heading() -> None:
+    out = io.StringIO()
+    columns = (
+        Column("number"),
+        *[Column(n, "measured", "standard error", "low") for n in ("users", "refits", "draws")],
+    )
+    row: Row = {"number": "item-knn - als", "users": Interval(1.0, 0.5, 1.5), "refits": None, "draws": 2.0}
+    Report("t", "v", (Section("s", columns=columns, rows=(row,)),)).print(Console(file=out, width=66))
+    text = out.getvalue()
+    assert max(map(len, text.splitlines())) <= 66
+    assert text.count("measured") == 3
+    assert "(0.500..1.500)" in text
