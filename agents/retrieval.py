@@ -42,7 +42,7 @@ class ItemSpace:
     """float32[S, S]: the crowd's similarity of core items."""
     core: NDArray[np.int64]
     """int64[I]: position among core items, -1: not one (collaborative similarity 0)."""
-    mix: float = 0.1
+    mix: float = 0.05
     """Weight of text against collaborative similarity, in [0, 1]; 1: text only."""
     floor: float | None = 0.0
     """Items whose affinity is not above this are no memory of each other; None: anything may be recalled."""
@@ -53,7 +53,7 @@ class ItemSpace:
 
     @classmethod
     def of(
-        cls, crowd: Crowd, catalogue: Catalogue, embedder: Embedder, *, mix: float = 0.1, floor: float | None = 0.0
+        cls, crowd: Crowd, catalogue: Catalogue, embedder: Embedder, *, mix: float = 0.05, floor: float | None = 0.0
     ) -> ItemSpace:
         """Return the space of a catalogue: facts and summary embedded, similarities from the crowd."""
         words = [f"{catalogue.describe(i)} {catalogue.summary[i]}" for i in range(len(catalogue))]

@@ -85,14 +85,14 @@ def features(profiles: Profiles, kind: FeatureKind = "both", embedder: Embedder 
     kind:
         "numbers": standardised profile numbers (unknown ones count as average): log count, mean, spread, severity,
             conformity, diversity, recent, obscure, genre deviations and log genre shares (together worth four numbers).
-        "text": `Profile.text` embedded, and beside it what is liked and what is disliked, embedded apart. embedder None:
-            Tfidf.
+        "text": `Profile.text` embedded, and beside it what is liked and what is disliked, embedded apart. embedder
+            None: Tfidf.
         "both": side by side, each scaled to the same total variance.
 
-    The default was chosen on known events only: those of the ML-100K users dealt into two halves, five times; the labels
-    of the halves agree (adjusted Rand index, mean of the deals, K = 3 / 4 / 5) .40 / .35 / .20 for both, .38 / .27 / .20
-    for numbers and .12 / .08 / .09 for text. Whole texts alone agree more (.56 / .42 / .35), but a bag of words cannot
-    tell liked from disliked, so that is the stability of not looking.
+    The default was chosen on known events only: those of the ML-100K users dealt into two halves, five times; the
+    labels of the halves agree (adjusted Rand index, mean of the deals, K = 3 / 4 / 5) .40 / .35 / .20 for both,
+    .38 / .27 / .20 for numbers and .12 / .08 / .09 for text. Whole texts alone agree more (.56 / .42 / .35), but a bag
+    of words cannot tell liked from disliked, so that is the stability of not looking.
 
     Raises:
         ConfigError: no such kind.
@@ -174,7 +174,9 @@ def _numbers(profiles: Profiles) -> Float:
 
 def _text(profiles: Profiles, embedder: Embedder) -> Float:
     """Return the whole text, what is liked and what is disliked, embedded apart: a bag of words knows no "not"."""
-    whole, liked, disliked = [], [], []
+    whole: list[str] = []
+    liked: list[str] = []
+    disliked: list[str] = []
     for p in profiles:
         whole.append(p.text)
         for words, likings in ((liked, (*p.liked, *p.people[0])), (disliked, (*p.disliked, *p.people[1]))):

@@ -253,6 +253,17 @@ def test_a_row_that_does_not_exist() -> None:
     assert example()[-1].count == 0
 
 
+def test_batches_without_ratings_or_users() -> None:
+    log = tiny_log()
+    catalogue = tiny_catalogue(log.items)
+    crowd = Crowd.fit(log, catalogue)
+    nobody = log.take(log.user != 1)
+    made = Profiles.of_log(nobody, np.array([1]), crowd, catalogue, cuts=CUTS)
+    assert made.count.tolist() == [0]
+    assert "not rated any film" in made[0].text
+    assert len(Profiles.of_log(log, np.empty(0, np.int64), crowd, catalogue, cuts=CUTS)) == 0
+
+
 def test_compact_form_is_fast() -> None:
     many = example().take(np.tile(np.arange(3), 2000))
     begin = time.perf_counter()
