@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,7 +118,8 @@ class Crowd:
         """Read what `save` wrote."""
         with np.load(path, allow_pickle=False) as data:
             scalars = ("mean", "user_damping", "factor_damping")
-            return cls(**{k: float(data[k]) if k in scalars else data[k] for k in data.files})
+            made: dict[str, Any] = {k: float(data[k]) if k in scalars else data[k] for k in data.files}
+            return cls(**made)
 
 
 def _residuals(log: InteractionLog, mean: float, settings: CrowdSettings) -> tuple[Float, Float]:

@@ -1,6 +1,7 @@
-"""Cues: what the crowd and the user's own past say about a user and an item, as numbers. One function for training and serving.
+"""Cues: what the crowd and the user's own past say about a user and an item, as numbers.
 
-A *context* is what may be known of B users: item int64[B, H] and rating float32[B, H], oldest first, padded with -1 and NaN.
+One function makes them for training and for serving. A *context* is what may be known of B users: item int64[B, H] and
+rating float32[B, H], oldest first, padded with -1 and NaN.
 Knows nothing of prompts; agents/prompt.py turns cues into words, agents/prior.py into an expected rating.
 """
 
@@ -42,7 +43,7 @@ class Taste:
     genre_count: Float
     """float32[B, G]: known ratings per genre (shares of a film's genres)."""
     obscure: Float
-    """float32[B]: slope of the residual on item popularity, shrunk: taste for the well known (positive) or the obscure."""
+    """float32[B]: slope of the residual on item popularity, shrunk; positive: likes the well known."""
 
     @classmethod
     def of(cls, crowd: Crowd, item: NDArray[np.int64], rating: NDArray[np.floating]) -> Taste:
@@ -103,7 +104,8 @@ class Cues:
 
 FEATURE = (
     "item offset", "user offset", "recent residual", "similar items, 10", "similar items, 40", "factors", "genres",
-    "popularity taste", "user offset x few ratings", "item offset x spread", "log count", "log known", "spread", "support",
+    "popularity taste", "user offset x few ratings", "item offset x spread", "log count", "log known", "spread",
+    "support",
 )  # fmt: skip
 
 

@@ -1,4 +1,6 @@
-"""LanguageModel: the only door to weights. It is asked for probabilities of options, and for text only where text is the result.
+"""LanguageModel: the only door to weights.
+
+It is asked for probabilities of options, and for text only where text is the result.
 
 A prompt is a prefix (task and Ms: one per user, so its key/values can be shared by all items of a step) and a suffix
 (Ml, item, cues, question). Both are tuples of segments; a segment is tokenised on its own, in training and in serving.
@@ -64,7 +66,7 @@ class UniformModel:
         self, prompts: Sequence[Prompt], options: Sequence[str], *, adapters: Sequence[str | None]
     ) -> NDArray[np.float32]:
         """Return -log(vocabulary) everywhere."""
-        return np.full((len(prompts), len(options)), -np.log(self.vocabulary), np.float32)
+        return np.full((len(prompts), len(options)), -float(np.log(self.vocabulary)), np.float32)
 
     def write(
         self, prompts: Sequence[Prompt], *, adapters: Sequence[str | None], max_tokens: int, seed: int
@@ -76,7 +78,7 @@ class UniformModel:
 @final
 @dataclass(frozen=True)
 class ScriptedModel:
-    """Answers by a function of prompt, option and adapter; for tests and for looking at the pipeline without weights."""
+    """Answers by a function of prompt, option and adapter; for tests, and to look at the pipeline without weights."""
 
     probability: Callable[[str, str, str | None], float]
     """(prompt text, option, adapter) -> probability of the option; over all options at most 1."""
@@ -97,7 +99,7 @@ class ScriptedModel:
         )
         if (p.sum(axis=1) > 1 + 1e-6).any():
             raise ConfigError("scripted probabilities of the options sum to more than 1.")
-        return np.log(np.maximum(p, 1e-30)).astype(np.float32)
+        return np.asarray(np.log(np.maximum(p, 1e-30)), np.float32)
 
     def write(
         self, prompts: Sequence[Prompt], *, adapters: Sequence[str | None], max_tokens: int, seed: int

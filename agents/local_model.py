@@ -29,7 +29,7 @@ _BASE = "__base__"
 def has_bf16(device: torch.device) -> bool:
     """Return whether bfloat16 is computed natively (CPUs: AVX512-BF16 or AMX)."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     return "avx512_bf16" in flags or "amx_bf16" in flags
 

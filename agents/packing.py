@@ -1,6 +1,6 @@
-"""From segments to tensors, and one forward pass in two stages: prefixes once, then all suffixes against their key/values.
+"""From segments to tensors, and one forward pass in two stages: prefixes, then all suffixes against their key/values.
 
-Training and serving share this room, so that a model is asked exactly as it was taught. Knows nothing of users or items.
+Training and serving share this room, so that a model is asked exactly as it was taught. Knows no users and no items.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ class ChatForm:
 
     @classmethod
     def of(cls, tokenizer: Any) -> ChatForm:
-        """Return the form of a tokenizer's chat template; empty without one. A template without a system role gets
-        the prefix as the opening of the user's turn.
+        """Return the form of a tokenizer's chat template; empty without one.
+
+        A template without a system role gets the prefix as the opening of the user's turn.
         """
         if getattr(tokenizer, "chat_template", None) is None:
             return cls()

@@ -38,7 +38,8 @@ class Prior:
             scale: RatingScale, damping: float = 10.0) -> Prior:  # fmt: skip
         """Fit on N pairs: feature [N, D], spread [N] of the users, gap [N] = rating - crowd mean. damping: ridge."""
         x = _with_one(feature)
-        weight = np.linalg.solve(x.T @ x + damping * np.eye(x.shape[1]), x.T @ np.asarray(gap, np.float64))
+        ridge = x.T @ x + damping * np.eye(x.shape[1])
+        weight = np.asarray(np.linalg.solve(ridge, x.T @ np.asarray(gap, np.float64)))
         low, high = scale.values[0], scale.values[-1]
         expected = np.clip(x @ weight + mean, low, high)
         cut, steepness = _fit_cuts(expected, np.log(spread), scale.encode(_snap(gap + mean, scale)), len(scale))

@@ -1,6 +1,6 @@
 """THE prompt, for training and for serving: Ms as prefix; Ml, item, cues and question as suffix.
 
-A change of one blank here is a change of model; tests/golden holds what it looks like. Knows nothing of tokens or weights.
+A change of one blank here is a change of model; tests/golden holds what it looks like. Knows no tokens or weights.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class PromptSettings:
     """Ml entries recalled per item (k); 0: none."""
     reasons: bool = False
     """Write why the user rated a recalled item so, not only the rating."""
-    mix: float = 0.3
+    mix: float = 0.05
     """Recall by text similarity (1) or collaborative similarity (0), or in between."""
     crowd: bool = True
     """Show the item's crowd average and how many stand behind it (the conformity dial)."""
@@ -59,8 +59,8 @@ PRESET = {
     "content": PromptSettings(memories=3, mix=1.0, crowd=False, match=False),
     "cue-only": PromptSettings(memories=0, genres=False),
 }
-"""compact: the embedded default. plain: the same without Ml. words: for pretrained models. paper: Thakur et al. 2025 (k = 1
-by text, crowd average, no taste match). content: no collaborative cue at all. cue-only: nothing but numbers."""
+"""compact: the embedded default. plain: the same without Ml. words: for pretrained models. paper: Thakur et al. 2025
+(k = 1 by text, crowd average, no taste match). content: no collaborative cue at all. cue-only: nothing but numbers."""
 
 
 def numbers(scale: RatingScale) -> list[str]:
@@ -154,10 +154,9 @@ class PromptWriter:
             line += f" {c.summary[item]}"
         return line
 
-    def memory(self, item: int, rating: float, reason: str = "") -> str:
-        """Return the segment of one recalled entry."""
-        symbol = self.scale.symbols[int(self.scale.encode(np.array([rating]))[0])]
-        return f"Rated {self.catalogue.title[item]} {symbol}{': ' + reason if reason else ''};"
+    def memory(self, item: int, place: int, reason: str = "") -> str:
+        """Return the segment of one recalled entry; place: position of its rating on the scale."""
+        return f"Rated {self.catalogue.title[item]} {self.scale.symbols[place]}{': ' + reason if reason else ''};"
 
     def suffix(
         self,
@@ -183,7 +182,7 @@ class PromptWriter:
         return (*parts, self.question)
 
     def exit_suffix(self, page: int, utility: float, best: float, repeat: float) -> tuple[str, ...]:
-        """Return the end-of-page question: pages answered, running satisfaction, best place of the page, share repeated."""
+        """Return the end-of-page question: pages answered, running satisfaction, best of the page, share repeated."""
         return (
             f"Page {min(page, 30)}.",
             f" Mood{_signed(utility)} best{_signed(best)}",

@@ -1,4 +1,4 @@
-"""LMRatingModel: persona language models as a RatingModel. Recall, write prompts, score, read out; one call for a whole step.
+"""LMRatingModel: persona language models as a RatingModel. Recall, write prompts, score, read out; one call a step.
 
 MemoRatingModel in front of any rating model remembers its answers, so that no pair is asked twice.
 """
@@ -6,6 +6,7 @@ MemoRatingModel in front of any rating model remembers its answers, so that no p
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import final
 
 import numpy as np
@@ -66,7 +67,12 @@ class Mind:
         """Return the segments of recalled entries [k], the most similar last, next to the question."""
         m, w = self.memory, self.writer
         kept = [int(e) for e in entry[::-1] if e >= 0]
-        return [w.memory(int(m.item[e]), float(m.rating[e]), m.reason(e) if w.settings.reasons else "") for e in kept]
+        return [w.memory(int(m.item[e]), int(self._rated[e]), m.reason(e) if w.settings.reasons else "") for e in kept]
+
+    @cached_property
+    def _rated(self) -> NDArray[np.int64]:
+        """int64[E]: position on the scale of each remembered rating."""
+        return self.writer.scale.encode(self.memory.rating)
 
 
 @final
@@ -121,8 +127,9 @@ class LMRatingModel:
 @final
 @dataclass(frozen=True, eq=False)
 class MemoRatingModel:
-    """Remembers the answers of a stateless rating model in memory: 4 (R + 2) bytes a pair, and 4 bytes per item for each
-    user once asked.
+    """Remembers the answers of a stateless rating model.
+
+    Takes 4 (R + 2) bytes a pair, and 4 bytes per item for each user once asked.
     """
 
     inner: RatingModel

@@ -1,6 +1,6 @@
 """From option scores to an answer: record the off-scale mass, restrict to the scale, fuse with the prior.
 
-Fusion is a log-linear pool: log p = a * log p_LM + b * log p_prior + c_r, fitted on users the models did not learn from.
+Fusion is a log-linear pool: log p = a * log p_LM + b * log p_prior + c_r, fitted on users not learned from.
 Prior alone, language model alone and fused are published apart.
 """
 
@@ -51,7 +51,7 @@ class Readout:
 def fit_readout(
     logp: NDArray[np.floating], prior: NDArray[np.floating], place: NDArray[np.int64], damping: float = 1e-3
 ) -> Readout:
-    """Return the pool that minimises the log-loss of true places [N] on the scale; a convex problem with R + 2 numbers."""
+    """Return the pool of least log-loss for true places [N] on the scale; a convex problem with R + 2 numbers."""
     lm, log_prior = log_softmax(logp, axis=1), np.log(prior)
     size = lm.shape[1]
 

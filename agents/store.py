@@ -1,4 +1,7 @@
-"""A population as a folder: safetensors, npz, parquet and JSON, never pickles; versioned, every file's hash checked at the door."""
+"""A population as a folder: safetensors, npz, parquet and JSON, never pickles.
+
+Versioned; every file's hash is checked at the door.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +94,7 @@ def save(parts: Parts, folder: Path) -> None:
     parts.memory.save(folder / "memory.npz")
     parts.personas.save(folder)
     parts.catalogue.to_frame().to_parquet(folder / "catalogue.parquet")
-    cut = {} if parts.cut is None else {"cut": parts.cut}
+    cut: dict[str, Any] = {} if parts.cut is None else {"cut": parts.cut}
     np.savez(folder / "member.npz", member=parts.member, user_mean=parts.user_mean, activity=parts.activity, **cut)
     _write(
         folder / "index.json",
@@ -240,9 +243,9 @@ def _exit(behaviour: Behaviour, mind: Mind, model: LocalModel) -> ExitModel:
 def _behaviour(folder: Path) -> tuple[Behaviour, RatingScale]:
     raw = json.loads((folder / "behaviour.json").read_text())
     scale = RatingScale(tuple(raw["scale"]["values"]), tuple(raw["scale"]["symbols"]))
-    hazard = {k: tuple(v) if isinstance(v, list) else v for k, v in raw["hazard"].items()}
-    readout = {k: tuple(v) if isinstance(v, list) else v for k, v in raw["readout"].items()}
-    made = {
+    hazard: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw["hazard"].items()}
+    readout: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw["readout"].items()}
+    made: dict[str, Any] = {
         "prompt": PromptSettings(**raw["prompt"]),
         "readout": Readout(**readout),
         "choice": Choice(**raw["choice"]),

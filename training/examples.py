@@ -1,7 +1,8 @@
-"""RAFT examples: (Ms, Ml, item, cues) -> the rating the user gave. A target never stands in its own profile, memory or averages.
+"""RAFT examples: (Ms, Ml, item, cues) -> the rating the user gave.
 
-Every epoch draws fresh splits of each user's known rows into context and targets. Crowd statistics come from other folds of
-users, so no target's own row is behind a number it is predicted from. Knows nothing of weights.
+A target never stands in its own profile, memory or averages. Every epoch draws fresh splits of each user's known rows
+into context and targets. Crowd statistics come from other folds of users, so no target's own row is behind a number it
+is predicted from. Knows nothing of weights.
 """
 
 from __future__ import annotations
@@ -243,8 +244,8 @@ class LessonWriter:
         dark = np.zeros((len(c.row), 2), bool) if hide is None else hide
         expected = self.expected(e)
         return [
-            self.writer.suffix(int(c.target[n]), e.cues, n, expected[n], recalled[n], (bool(dark[n, 0]), bool(dark[n, 1])))
-            for n in range(len(c.row))
+            self.writer.suffix(int(item), e.cues, n, expected[n], recalled[n], (bool(dark[n, 0]), bool(dark[n, 1])))
+            for n, item in enumerate(c.target)
         ]
 
     def _recall(self, e: Evidence) -> list[list[str]]:
@@ -252,13 +253,15 @@ class LessonWriter:
         if k == 0:
             return [[] for _ in c.row]
         place = nearest(e.space, c.item, c.row, c.target, k)
-        return [self._remember(e, int(row), place[n]) for n, row in enumerate(c.row)]
+        rated = np.zeros(c.item.shape, np.int64)
+        rated[c.item >= 0] = self.writer.scale.encode(c.rating[c.item >= 0])
+        return [self._remember(e, rated, int(row), place[n]) for n, row in enumerate(c.row)]
 
-    def _remember(self, e: Evidence, row: int, place: NDArray[np.int64]) -> list[str]:
+    def _remember(self, e: Evidence, rated: NDArray[np.int64], row: int, place: NDArray[np.int64]) -> list[str]:
         c, w = e.contexts, self.writer
         kept = [int(p) for p in place[::-1] if p >= 0]
         why = [self._reason(e, row, p) if w.settings.reasons else "" for p in kept]
-        return [w.memory(int(c.item[row, p]), float(c.rating[row, p]), y) for p, y in zip(kept, why, strict=True)]
+        return [w.memory(int(c.item[row, p]), int(rated[row, p]), y) for p, y in zip(kept, why, strict=True)]
 
     def _reason(self, e: Evidence, row: int, place: int) -> str:
         c, size, catalogue = e.contexts, int(e.taste.count[row]), self.writer.catalogue

@@ -6,7 +6,7 @@ Arms: none (the base), single (one adapter for all), persona (one each, warm-sta
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -36,9 +36,9 @@ class LoraSettings:
     """Rank; the paper's 256 is meant for a 3.8-billion-parameter base."""
     alpha: int = 16
     """Scale: alpha / rank multiplies the update."""
-    single: LearnSettings = LearnSettings(steps=120, rate=5e-4, warmup=20)
+    single: LearnSettings = field(default_factory=lambda: LearnSettings(steps=120, rate=5e-4, warmup=20))
     """Training of the single adapter."""
-    persona: LearnSettings = LearnSettings(steps=40, rate=2e-4, warmup=5)
+    persona: LearnSettings = field(default_factory=lambda: LearnSettings(steps=40, rate=2e-4, warmup=5))
     """Training of each persona's adapter, from the single one."""
 
 

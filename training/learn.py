@@ -7,6 +7,7 @@ model and chooses bfloat16 where the hardware computes it. Knows nothing of user
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, final
@@ -106,7 +107,8 @@ def learn(
 
 
 def _schedule(step: int, settings: LearnSettings) -> float:
-    return min((step + 1) / settings.warmup, 0.5 * (1 + np.cos(np.pi * step / settings.steps)) * 0.98 + 0.02)
+    cosine = 0.5 * (1 + math.cos(math.pi * step / settings.steps))
+    return min((step + 1) / settings.warmup, cosine * 0.98 + 0.02)
 
 
 def _loss(

@@ -1,4 +1,4 @@
-"""From a log of known rows to a population: distil, cluster, train the world model, fine-tune personas, calibrate, assemble.
+"""From a log of known rows to a population: distil, cluster, train the world model, fine-tune, calibrate, assemble.
 
 Each stage leaves its result in the folder, so that interrupted work goes on where it stopped. Everything is built from
 the rows handed in, which must be past rows of the members: nothing else can reach what is built.
@@ -298,7 +298,7 @@ def _activity(log: InteractionLog) -> NDArray[np.float64]:
     """Return float64[U]: log of known ratings, standardised over users that have any."""
     known = np.log1p(log.count.astype(np.float64))
     able = known[log.count > 0]
-    return (known - able.mean()) / max(float(able.std()), 1e-9)
+    return np.asarray((known - able.mean()) / max(float(able.std()), 1e-9))
 
 
 def _user_mean(log: InteractionLog, crowd: Crowd) -> NDArray[np.float64]:

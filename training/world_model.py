@@ -1,7 +1,7 @@
-"""The embedded small language model: a domain tokenizer and a causal LM of about a million parameters, trained from nothing.
+"""The embedded small language model: a domain tokenizer and a causal LM of about a million parameters.
 
-It learns the log of *other* users, rendered through the one prompt of agents/prompt.py. Knows nothing of how examples
-are made (training/examples.py).
+Trained from nothing: it learns the log of *other* users, rendered through the one prompt of agents/prompt.py. Knows
+nothing of how examples are made (training/examples.py).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SMALL = WorldModelSize(hidden=64, layers=2, heads=2, vocabulary=2048)
 
 
 def train_tokenizer(texts: Iterable[str], numbers: Iterable[str], size: int) -> PreTrainedTokenizerFast:
-    """Return a byte-level BPE tokenizer in which every given number or symbol is one token, blank before it included."""
+    """Return a byte-level BPE tokenizer: every given number or symbol is one token, blank before it included."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
