@@ -1,0 +1,171 @@
+"""`simenv benchmark`: recommenders before a population, from fits to the finished report and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from simenv.cli.console import out, quiet_libraries, say, write_json
+from simenv.cli.source import Synthetic
+from simenv.cli.train import TRIAL, Make, run
+from simenv.errors import ConfigError
+
+if TYPE_CHECKING:
+    from simenv.agents.population import SimulatedPopulation
+    from simenv.cli.trial import Trial
+    from simenv.evaluation.benchmark import Build, Outcome
+    from simenv.protocols import Recommender
+
+USUAL = "random,popular,best-rated,item-knn,als,bpr,content"
+
+
+def command(
+    folder: Annotated[Path, typer.Argument(help="A population made by `simenv train`.")],
+    recommenders: Annotated[
+        str, typer.Option(help="Names, module:Class of your own, or .parquet/.csv files of user, item, score.")
+    ] = USUAL,
+    users: Annotated[int | None, typer.Option(help="Users drawn from the population. Default: all.")] = None,
+    pages: Annotated[int, typer.Option(help="Pages everyone sees.")] = 10,
+    slate: Annotated[int, typer.Option(help="Places of a page.")] = 10,
+    seeds: Annotated[int, typer.Option(help="Repeats, each with its own fits and luck.")] = 1,
+    refits: Annotated[
+        int, typer.Option(help="Populations; those after the first learn anew, without half of the other users.")
+    ] = 1,
+    shared: Annotated[bool, typer.Option(help="Also show what recommenders gain from the judge's own rows.")] = True,
+    records: Annotated[bool, typer.Option("--records", help="Keep every shown place as parquet.")] = False,
+    fail_if: Annotated[
+        list[str] | None, typer.Option(help='Exit with 1 if this holds, as in "mine < als - 0.05". May be repeated.')
+    ] = None,
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Finished parts and reports. Default: FOLDER/benchmark.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Keep the results here too.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Keep the page here too.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Keep the report as text here too.")] = None,
+    seed: Annotated[int, typer.Option(help="Draws the users and the bootstrap.")] = 0,
+) -> None:
+    """Hold recommenders before simulated users and say who serves them best, and how surely.
+
+    Everyone is fitted on the contestants' rows of the population, plays the same users with the same luck, and is also
+    judged on held-out ratings. Stopped and started again it goes on where it was and ends with the same result.
+
+    \b
+    simenv benchmark my-users
+    simenv benchmark my-users --recommenders popular,als,my_shop.ranker:Ranker --users 200 --html report.html
+    simenv benchmark my-users --recommenders als,ours.parquet --fail-if "ours < als"      (for your own checks)
+    simenv benchmark my-users --seeds 3 --refits 3            (how far luck and the training of the users matter)
+    """
+    from simenv.agents.store import load
+    from simenv.cli.trial import Trial
+
+    quiet_libraries()
+    population = load(folder)
+    trial, about = Trial.load(folder / TRIAL, population)
+    names = [name.strip() for name in recommenders.split(",") if name.strip()]
+    kept = out_folder or folder / "benchmark"
+    build = _refits(trial, about, population, kept / "refits") if refits > 1 else population
+    if seeds < 1:
+        raise ConfigError(f"--seeds must be at least 1; got {seeds}.")
+    how: dict[str, Any] = {
+        "users": users,
+        "pages": pages,
+        "slate_size": slate,
+        "refits": refits,
+        "records": records,
+        "seed": seed,
+    }
+    how |= {"seeds": tuple(range(seeds))}
+    outcome = judge(trial, about, population, build, contestants(names, about), how, shared, kept)
+    outcome.report.print(out())
+    write_json(json, outcome.result)
+    for path in (html, markdown):
+        if path is not None:
+            outcome.report.save(path)
+    out().print(f"\nThe page with plots: {kept / 'report.html'}", soft_wrap=True)
+    _gate(outcome, fail_if or [])
+
+
+def contestants(names: list[str], about: dict[str, Any]) -> list[Recommender]:
+    """Return the recommenders by name; modules of the working folder can be imported, "oracle" wants a synthetic world.
+
+    Raises:
+        ConfigError: a name stands for nothing.
+
+    """
+    from simenv.recommenders import Oracle, by_name
+
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    if "oracle" not in names:
+        return by_name(names)
+    if about["synthetic"] is None:
+        raise ConfigError("only in the synthetic world is there an oracle: nobody knows the truth of real data.")
+    truth = Synthetic(**about["synthetic"]).world().truth
+    found = by_name([n for n in names if n != "oracle"])
+    return [*found, Oracle(truth.expected)]
+
+
+def judge(
+    trial: Trial,
+    about: dict[str, Any],
+    population: SimulatedPopulation,
+    build: SimulatedPopulation | Build,
+    on_trial: list[Recommender],
+    how: dict[str, Any],
+    shared: bool,
+    kept: Path,
+) -> Outcome:
+    """Run a benchmark of a trial with a progress bar; reports and finished units stay in the folder `kept`."""
+    from simenv.agents.synthetic import true_population
+    from simenv.catalogue import Catalogue
+    from simenv.evaluation.benchmark import Benchmark
+    from simenv.evaluation.terminal import progress_bar
+
+    invented = about["synthetic"]
+    truth = None if invented is None else true_population(Synthetic(**invented).world(), population.member)
+    with progress_bar() as progress:
+        outcome = Benchmark(**how).run(
+            on_trial,
+            build,
+            trial.contestants,
+            population.catalogue or Catalogue.bare(population.items),
+            future=trial.future,
+            truth=truth,
+            shared=trial.past if shared and not trial.shared else None,
+            folder=kept,
+            progress=progress,
+            provenance={"data": about["data"], "cut": trial.note},
+        )
+    for name in ("report.html", "report.md"):
+        outcome.report.save(kept / name)
+    (kept / "result.json").write_text(outcome.to_json(), encoding="utf-8")
+    return outcome
+
+
+def _refits(trial: Trial, about: dict[str, Any], population: SimulatedPopulation, folder: Path) -> Build:
+    """Return build(n): the population as it is, and fitted again without half of the users who are not simulated."""
+    make = Make(**about["make"])
+
+    def build(number: int) -> SimulatedPopulation:
+        if number == 0:
+            return population
+        say(f"Refit {number}: the same users, learned from half of the others.")
+        again, anew = replace(trial, judge=trial.half(number, make.seed)), replace(make, seed=make.seed + number)
+        return run(again, population.catalogue, anew, folder / str(number), about["data"])
+
+    return build
+
+
+def _gate(outcome: Outcome, conditions: list[str]) -> None:
+    failed = False
+    for condition in conditions:
+        holds, words = outcome.fail_if(condition)
+        say(words)
+        failed |= holds
+    if failed:
+        raise typer.Exit(1)
