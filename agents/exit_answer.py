@@ -29,7 +29,7 @@ class ExitAnswer:
 
     def logit(self, state: UserState, activity: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return float64[B] for users after a page; `activity` is in the profile already and is not used again."""
-        row = self.mind.row[state.user]
+        row = self.mind.rows(state.user)
         prompts = [
             Prompt(
                 self.mind.prefix(int(r)),

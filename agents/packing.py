@@ -110,7 +110,7 @@ class SegmentTokenizer:
                 return before[len(asked) :], [w[-1] for w in whole]
         raise ConfigError(
             f"options {list(options)} are not one distinct token each after {question!r} for this tokenizer. "
-            "Give the RatingScale other symbols (digits or letters)."
+            "Give the RatingScale other symbols (digits or letters), or take another base model."
         )
 
 

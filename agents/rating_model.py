@@ -112,7 +112,7 @@ class LMRatingModel:
     def prompts(self, user: NDArray[np.int64], item: NDArray[np.int64], known: Cues | None = None) -> list[Prompt]:
         """Return the prompts of pairs [N]; known: their cues where at hand."""
         mind = self.mind
-        row = mind.row[user]
+        row = mind.rows(user)
         known = known or cues(mind.crowd, mind.taste, row, item)
         expected = self.prior.expected(known.feature, mind.crowd.mean)
         prefix = {int(r): mind.prefix(int(r)) for r in np.unique(row)}

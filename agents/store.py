@@ -166,13 +166,13 @@ def check(folder: Path) -> dict[str, Any]:
         raise StoreError(f"{folder} is no saved population: it has no {MANIFEST}. Make one with `simenv train`.")
     try:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # no JSON, or no text at all
         raise StoreError(f"{folder / MANIFEST} is damaged ({error}); train the population again.") from error
-    if manifest.get("format") != "simenv-population":
+    if not isinstance(manifest, dict) or manifest.get("format") != "simenv-population":
         raise StoreError(f"{folder / MANIFEST} was not written by simenv.")
-    if manifest["version"] != VERSION:
+    if manifest.get("version") != VERSION:
         raise StoreError(
-            f"{folder} has format version {manifest['version']}; this simenv reads {VERSION}. Train it again."
+            f"{folder} has format version {manifest.get('version')}; this simenv reads {VERSION}. Train it again."
         )
     for name, digest in manifest["file"].items():
         if not (folder / name).is_file():

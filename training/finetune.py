@@ -5,6 +5,8 @@ Arms: none (the base), single (one adapter for all), persona (one each, warm-sta
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -102,6 +104,17 @@ def _train(
         return folder
     model = attach(base, lora) if warm is None else PeftModel.from_pretrained(base, str(warm), is_trainable=True)
     learn(model, segments, answers, batches(epoch, how.prefixes, seed), replace(how), show(folder.name))
-    model.save_pretrained(str(folder))
+    _save(model, folder)
     model.unload()
     return folder
+
+
+def _save(model: PeftModel, folder: Path) -> None:
+    """Write an adapter in one move, so that a killed run leaves none, and in one byte order (peft keeps sets)."""
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    model.save_pretrained(str(part), save_embedding_layers=False)  # never trained here; "auto" asks the hub
+    config = json.loads((part / "adapter_config.json").read_text())
+    config["target_modules"] = sorted(config["target_modules"])
+    (part / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    part.rename(folder)

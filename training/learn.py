@@ -108,7 +108,7 @@ def learn(
 
 def _schedule(step: int, settings: LearnSettings) -> float:
     cosine = 0.5 * (1 + math.cos(math.pi * step / settings.steps))
-    return min((step + 1) / settings.warmup, cosine * 0.98 + 0.02)
+    return min((step + 1) / max(settings.warmup, 1), cosine * 0.98 + 0.02)
 
 
 def _loss(

@@ -159,7 +159,7 @@ def train(
     settings = settings or TrainSettings()
     folder, member = Path(folder), np.unique(np.asarray(member, np.int64))
     show = show or (lambda name: lambda step, steps, loss: None)
-    if begin(folder, log, catalogue, member, settings):
+    if begin(folder, log, catalogue, member, settings, cut, training_log):
         return load(folder)
     ground = Ground.of(log, catalogue, member, settings)
     memory = Memory.of(log.of_users(member), ground.crowd, catalogue, ground.space)
@@ -187,7 +187,13 @@ def train(
 
 
 def begin(
-    folder: Path, log: InteractionLog, catalogue: Catalogue, member: NDArray[np.int64], settings: TrainSettings
+    folder: Path,
+    log: InteractionLog,
+    catalogue: Catalogue,
+    member: NDArray[np.int64],
+    settings: TrainSettings,
+    cut: NDArray[np.int64] | None = None,
+    training_log: InteractionLog | None = None,
 ) -> bool:
     """Return True if the folder holds the finished population; else make it ready to go on with.
 
@@ -197,8 +203,11 @@ def begin(
     """
     asked = {
         "log": log.fingerprint,
+        "catalogue": _digest(catalogue.noun + catalogue.to_frame().to_json()),
         "member": Index(tuple(member.tolist())).fingerprint,
         "settings": settings_digest(settings),
+        "cut": None if cut is None else _digest(repr(cut.tolist())),
+        "training_log": None if training_log is None else training_log.fingerprint,
     }
     note = folder / "stage" / "request.json"
     if note.exists() and json.loads(note.read_text()) != asked:
@@ -206,13 +215,18 @@ def begin(
     if not note.exists() and folder.exists() and any(folder.iterdir()):
         raise StoreError(f"{folder} is not empty and was not begun by this training; choose another folder.")
     note.parent.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps(asked))
+    if not note.exists():
+        note.write_text(json.dumps(asked))
     return (folder / MANIFEST).exists()
 
 
 def settings_digest(settings: TrainSettings) -> str:
     """Return sixteen hex digits that change with any setting."""
-    return hashlib.blake2b(repr(settings).encode(), digest_size=8).hexdigest()
+    return _digest(repr(settings))
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _lessons(ground: Ground) -> tuple[LessonWriter, Profiles]:
@@ -220,8 +234,8 @@ def _lessons(ground: Ground) -> tuple[LessonWriter, Profiles]:
     s, log = ground.settings, ground.log
     profiles = Profiles.of_log(log, ground.member, ground.crowd, ground.catalogue)
     prior = fit_prior(log, ground.folds, ground.pupils, derive(s.seed, "prior"))
-    pages = None
-    if log.time is not None:
+    pages = None  # the embedded model always learns to leave; a given base only where it will be asked
+    if log.time is not None and (s.base is None or s.exit == "answer"):
         pages = Pages.of(person_periods(log, page_size=s.page_size), log.n_users)
     return LessonWriter(ground.writer, profiles.cuts, prior, pages=pages), profiles
 
@@ -241,25 +255,33 @@ def _epoch(ground: Ground, lessons: LessonWriter, user: NDArray[np.int64], name:
 def _base(ground: Ground, lessons: LessonWriter, folder: Path, show: Show) -> tuple[Any, SegmentTokenizer, Answers]:
     """Return the base model: loaded by name, found in the folder, or trained here."""
     s = ground.settings
-    path = s.base or str(folder / "model")
-    if s.base or (folder / "model" / "model.safetensors").exists():
-        loaded = LocalModel.load(path)
-        return loaded.base, loaded.segments, _answers(loaded.segments, ground.writer)
+    if not s.base and not (folder / "model").exists():
+        _embedded(ground, lessons, folder, show)
+    loaded = LocalModel.load(s.base or folder / "model")  # just trained or resumed: the same bytes either way
+    loaded.base.name_or_path = s.base or "model"  # what adapters name as their base
+    return loaded.base, loaded.segments, _answers(loaded.segments, lessons)
+
+
+def _embedded(ground: Ground, lessons: LessonWriter, folder: Path, show: Show) -> None:
+    """Train the embedded model and leave it in the folder, in one move."""
+    s = ground.settings
     pupils = _epoch(ground, lessons, ground.pupils, "world")
     tokenizer = train_tokenizer(_texts(ground, pupils(0)), numbers(ground.log.scale), s.size.vocabulary)
     segments = SegmentTokenizer(tokenizer)
-    answers = _answers(segments, ground.writer)
+    answers = _answers(segments, lessons)
     model = new_model(s.size, tokenizer, s.seed).to(best_device())
     learn(model, segments, answers, batches(pupils, s.world.prefixes, s.seed), s.world, show("world model"))
     for part in (tokenizer, model):
         part.save_pretrained(str(folder / "stage" / "model"))
     (folder / "stage" / "model").rename(folder / "model")
-    return model.eval(), segments, answers
 
 
-def _answers(segments: SegmentTokenizer, writer: PromptWriter) -> Answers:
-    rating = segments.answer_ids(writer.question, writer.scale.symbols)
-    return Answers(rating, segments.answer_ids(writer.exit_question, EXIT_OPTIONS), writer.scale.values)
+def _answers(segments: SegmentTokenizer, lessons: LessonWriter) -> Answers:
+    w = lessons.writer
+    leave: tuple[list[int], list[int]] = ([], [])
+    if lessons.pages is not None:
+        leave = segments.answer_ids(w.exit_question, EXIT_OPTIONS)
+    return Answers(segments.answer_ids(w.question, w.scale.symbols), leave, w.scale.values)
 
 
 def _texts(ground: Ground, drawn: list[Lesson]) -> list[str]:
