@@ -6,6 +6,7 @@ the order, size or split of the batch. Knows no prompts, no weights, no recommen
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -95,6 +96,17 @@ class SimulatedPopulation:
     def with_(self, **changes: Any) -> SimulatedPopulation:
         """Return the population with some fields replaced, as in `population.with_(exit=population.exit.scaled(2))`."""
         return replace(self, **changes)
+
+    def with_exit_slope(self, factor: float) -> SimulatedPopulation:
+        """Return the population with the satisfaction slopes of its exit multiplied, for the 0-2x sweep."""
+        return replace(self, exit=self.exit.scaled(factor))
+
+    @property
+    def fingerprint(self) -> str:
+        """What distinguishes this population from others, for resumable benchmarks; "" when built in memory only."""
+        told = self.provenance.get("population", "")
+        behaviour = repr((sorted(self.assumption.items()), self.member.tolist(), self.decay))
+        return hashlib.blake2b((told + behaviour).encode(), digest_size=8).hexdigest() if told else ""
 
     def __len__(self) -> int:
         return len(self.member)

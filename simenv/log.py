@@ -221,7 +221,7 @@ class InteractionLog:
             note += f"; the cut moved to keep events of one second together for {int(moved[chosen].sum())} users"
         if self.time_note == "approximate" and kind != "random":
             note += "; approximate time"
-        return Split(self.take(past), self.take(~past), kind, note, self._cuts(past))
+        return Split(self.take(past), self.take(~past), kind, note, None if kind == "random" else self._cuts(past))
 
     def _past_mask(self, kind: SplitKind, fraction: float, seed: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         past = np.zeros(len(self), bool)
@@ -275,4 +275,5 @@ class Split:
     note: str
     """How it was cut, ties and approximate times included; for reports."""
     cut: NDArray[np.int64] | None
-    """int64[U]: time of each user's first future event (the largest int64 where there is none); None without times."""
+    """int64[U]: time of each user's first future event (the largest int64 where there is none); None without times, and for
+    random splits, where past and future overlap in time."""
