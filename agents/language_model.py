@@ -94,9 +94,9 @@ class ScriptedModel:
         """
         if len(adapters) != len(prompts):
             raise ConfigError(f"{len(prompts)} prompts need as many adapters; got {len(adapters)}.")
-        p = np.array(
-            [[self.probability(q.text, o, a) for o in options] for q, a in zip(prompts, adapters, strict=True)]
-        )
+        asked = zip(prompts, adapters, strict=True)
+        said = [self.probability(q.text, option, a) for q, a in asked for option in options]
+        p = np.array(said, np.float64).reshape(len(prompts), len(options))
         if (p.sum(axis=1) > 1 + 1e-6).any():
             raise ConfigError("scripted probabilities of the options sum to more than 1.")
         return np.asarray(np.log(np.maximum(p, 1e-30)), np.float32)

@@ -116,5 +116,6 @@ def _save(model: PeftModel, folder: Path) -> None:
     model.save_pretrained(str(part), save_embedding_layers=False)  # never trained here; "auto" asks the hub
     config = json.loads((part / "adapter_config.json").read_text())
     config["target_modules"] = sorted(config["target_modules"])
+    (part / "README.md").unlink(missing_ok=True)  # a form to fill in, with a path of this machine
     (part / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     part.rename(folder)
