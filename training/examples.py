@@ -202,7 +202,8 @@ class LessonWriter:
 
     def write(self, e: Evidence, seed: int) -> list[Lesson]:
         """Return the lessons of one fold's evidence."""
-        c, rng = e.contexts, generator(seed, "lessons")
+        c = e.contexts
+        rng = generator(seed, "lessons", *c.user[:1].tolist())  # each fold has luck of its own
         profiles = self.profiles(e)
         suffix = self.suffixes(e, rng.random((len(c.row), 2)) < self.hide)
         expected = self.expected(e)
