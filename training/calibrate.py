@@ -45,25 +45,31 @@ def ask(lessons: LessonWriter, model: LanguageModel, drawn: Sequence[Evidence]) 
     return Asked(np.concatenate(user), np.concatenate(logp), np.concatenate(prior), np.concatenate(place))
 
 
-def calibrate(asked: Asked, seed: int) -> tuple[Readout, float]:
+def calibrate(asked: Asked) -> tuple[Readout, float]:
     """Return (readout, rho): the pool of least log-loss, and the persistence of luck under it."""
     readout = fit_readout(asked.logp, asked.prior, asked.place)
     p, _ = readout.read(asked.logp, asked.prior)
-    return readout, persistence(p, asked.place, asked.user, seed)
+    return readout, persistence(p, asked.place, asked.user)
 
 
-def persistence(p: NDArray[np.floating], place: NDArray[np.int64], user: NDArray[np.int64], seed: int) -> float:
-    """Return rho in [0, 0.5]: mean product of the normal scores of two answers of one user.
+def persistence(p: NDArray[np.floating], place: NDArray[np.int64], user: NDArray[np.int64]) -> float:
+    """Return rho in [0, 0.5]: the correlation of luck (in normal scores) between two answers of one user.
 
-    The randomised probability integral transform (Czado et al. 2009) turns each true answer into a uniform under the
-    predicted distribution; what a user's scores have in common is what the model does not know of the user.
+    Under a Gaussian copula the answer tells the luck z up to an interval; m = E[z | answer] has variance
+    v = sum_r p_r m_r^2, and E[m_i m_j] = rho v_i v_j up to terms of order rho^2 (Pearson 1900, first term
+    of the tetrachoric series). What a user's luck has in common is what the model does not know of the user.
     """
-    below = np.concatenate([np.zeros((len(p), 1)), np.cumsum(p, axis=1)], axis=1)
-    row = np.arange(len(p))
-    low, high = below[row, place], below[row, place + 1]
-    u = low + (high - low) * np.random.default_rng(seed).random(len(p))
-    score = ndtri(np.clip(u, 1e-4, 1 - 1e-4))
+    wide = np.asarray(p, np.float64)
+    below = np.cumsum(wide, axis=1)[:, :-1] / wide.sum(axis=1, keepdims=True)
+    edge = np.exp(-(ndtri(np.clip(below, 1e-12, 1 - 1e-12)) ** 2) / 2) / np.sqrt(2 * np.pi)
+    mass = -np.diff(edge, axis=1, prepend=0.0, append=0.0)
+    luck = mass / np.maximum(wide, 1e-12)
     own = np.unique(user, return_inverse=True)[1]
-    total, square, count = np.bincount(own, score), np.bincount(own, score**2), np.bincount(own)
-    pairs = (count * (count - 1)).sum()
-    return float(np.clip((total**2 - square).sum() / pairs, 0.0, 0.5)) if pairs else 0.0
+    shared = _pairs(own, luck[np.arange(len(p)), place])
+    told = _pairs(own, (mass * luck).sum(axis=1))
+    return float(np.clip(shared / told, 0.0, 0.5)) if told > 0 else 0.0
+
+
+def _pairs(own: NDArray[np.int64], x: NDArray[np.float64]) -> float:
+    """Return the sum of x_i x_j over all pairs i != j of one user."""
+    return float((np.bincount(own, x) ** 2 - np.bincount(own, x**2)).sum())

@@ -159,6 +159,8 @@ def train(
     settings = settings or TrainSettings()
     folder, member = Path(folder), np.unique(np.asarray(member, np.int64))
     show = show or (lambda name: lambda step, steps, loss: None)
+    if settings.exit == "answer" and log.time is None:
+        raise ConfigError('exit="answer" is learned from visits and this log has no times; use exit="hazard".')
     if begin(folder, log, catalogue, member, settings, cut, training_log):
         return load(folder)
     ground = Ground.of(log, catalogue, member, settings)
@@ -170,7 +172,7 @@ def train(
     personas = Personas.of(clustering.label, member, profiles, log.n_users)
     personas = _adapters(ground, lessons, personas, model, segments, answers, folder, show)
     asked = ask(lessons, LocalModel(model, segments.tokenizer), _judged(ground))
-    readout, rho = calibrate(asked, derive(settings.seed, "rho"))
+    readout, rho = calibrate(asked)
     activity = _activity(log)
     hazard = fit_exit(log, activity, page_size=settings.page_size)
     behaviour = Behaviour(
