@@ -199,14 +199,15 @@ def _load_adapters(base: Any, adapters: Mapping[str, Path], merged: bool) -> dic
 
     if not adapters:
         return {_BASE: base}
-    if merged:
-        copies = {
-            name: PeftModel.from_pretrained(copy.deepcopy(base), str(path)).merge_and_unload().eval()
-            for name, path in adapters.items()
-        }
-        return {_BASE: base, **copies}
-    (first, path), *others = adapters.items()
-    model = PeftModel.from_pretrained(base, str(path), adapter_name=first)
-    for name, folder in others:
-        model.load_adapter(str(folder), adapter_name=name)
+    with torch.random.fork_rng():  # peft draws weights before it loads them
+        if merged:
+            copies = {
+                name: PeftModel.from_pretrained(copy.deepcopy(base), str(path)).merge_and_unload().eval()
+                for name, path in adapters.items()
+            }
+            return {_BASE: base, **copies}
+        (first, path), *others = adapters.items()
+        model = PeftModel.from_pretrained(base, str(path), adapter_name=first)
+        for name, folder in others:
+            model.load_adapter(str(folder), adapter_name=name)
     return {_BASE: model.eval()}

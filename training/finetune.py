@@ -78,7 +78,6 @@ def finetune(
     if arm == "none":
         return {}
     show = progress or (lambda name: lambda step, steps, loss: None)
-    torch.manual_seed(seed)
     single = _train(base, None, everyone, folder / "single", segments, answers, settings, settings.single, seed, show)
     if arm == "single":
         return {"single": single}
@@ -102,7 +101,9 @@ def _train(
 ) -> Path:
     if (folder / "adapter_model.safetensors").exists():
         return folder
-    model = attach(base, lora) if warm is None else PeftModel.from_pretrained(base, str(warm), is_trainable=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = attach(base, lora) if warm is None else PeftModel.from_pretrained(base, str(warm), is_trainable=True)
     learn(model, segments, answers, batches(epoch, how.prefixes, seed), replace(how), show(folder.name))
     _save(model, folder)
     model.unload()
