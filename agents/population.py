@@ -65,6 +65,8 @@ class SimulatedPopulation:
     """What the items are; None: unknown. For rendering and reports; the answers do not need it."""
     training_log: InteractionLog | None = None
     """What a recommender may know of the users' past (contestants' rows); None: not kept with the population."""
+    persona: tuple[str, ...] = ()
+    """[U]: name of each user's persona, "" for users who are not simulated; (): no personas. For diagnostics."""
     provenance: Mapping[str, str] = field(default_factory=dict)
     """What it was made from: log fingerprint, split, settings, base model."""
 

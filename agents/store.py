@@ -150,6 +150,7 @@ def load(path: str | Path) -> SimulatedPopulation:
         rho_tag="fitted",
         cut=cut,
         catalogue=catalogue,
+        persona=tuple(personas[k].name if k >= 0 else "" for k in personas.label),
         training_log=_training_log(folder, users, items, scale),
         provenance={**manifest["provenance"], "population": _digest(folder / MANIFEST)},
     )

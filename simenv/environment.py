@@ -89,9 +89,9 @@ class SlateEnv(Stage, gymnasium.Env[dict[str, Any], ArrayLike]):
     - `stop_reason`: "", "left", "exhausted" or "page_cap";
     - `duplicates`, `repeats`, `masked`: int, places of the last action that broke the rules above.
 
-    With `diagnostics=True` also what only the simulator knows, for analysis, never for an agent: `rating_probs`
-    float32[K, R], `exit_prob` float, `support` float32[K] (ratings the simulator learned the item from); 0 at empty
-    places.
+    With `diagnostics=True` also what only the simulator knows, for analysis, never for an agent: `persona` (its name,
+    "" without personas), `rating_probs` float32[K, R], `exit_prob` float, `support` float32[K] (ratings the simulator
+    learned the item from); 0 at empty places.
 
     ## Arguments
     ```python

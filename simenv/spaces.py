@@ -110,6 +110,8 @@ class Form:
             **{name: count.copy() for name, count in visits.dropped.items()},
         }
         if self.diagnostics:
+            names = getattr(visits.population, "persona", ()) or ("",) * len(visits.population.users)
+            info["persona"] = np.array([names[int(u)] for u in visits.session.user], dtype=object)
             info["rating_probs"] = np.where(shown[:, :, None], response.p_rating, np.float32(0))
             info["exit_prob"] = np.asarray(response.p_exit, np.float64).copy()
             info["support"] = np.where(shown, response.support, np.float32(0))
