@@ -8,7 +8,7 @@ from __future__ import annotations
 import typer
 
 from simenv.cli import benchmark, compare, demo, info, inspect, train
-from simenv.cli.console import Guarded
+from simenv.cli.console import Guarded, patient_threads
 
 __all__ = ["app", "main"]
 
@@ -37,6 +37,7 @@ def _about() -> None:
     Every command explains itself: simenv COMMAND --help. Tables go to standard output, progress and errors to standard
     error; --json PATH keeps any table for machines. Exit codes: 0 fine, 1 a --fail-if condition holds, 2 an error.
     """
+    patient_threads()
 
 
 for name, module in (("demo", demo), ("train", train), ("benchmark", benchmark)):

@@ -5,6 +5,8 @@ Knows nothing of populations or recommenders.
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,12 +106,23 @@ def training_bars() -> Iterator[Callable[[str], Callable[[int, int, float], None
         yield show
 
 
+def patient_threads() -> None:
+    """Let idle OpenMP threads sleep, unless the environment says otherwise. Call before torch is loaded.
+
+    By default they spin. On two cores that something else uses too, a step of a small model then takes 20 times as
+    long.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def quiet_libraries() -> None:
     """Keep the progress bars and notices of model libraries out of ours."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
+    # peft asks transformers by an old name; nothing a user could do about it.
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
 
 
 def tagged(assumption: Mapping[str, str]) -> list[tuple[str, str, str]]:

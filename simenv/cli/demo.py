@@ -27,12 +27,12 @@ LEAGUE = ("random", "popular", "best-rated", "item-knn", "als", "bpr", "content"
 class Size:
     """How large the demo is."""
 
-    n_users: int = 500
+    n_users: int = 700
     n_items: int = 300
     members: int = 100
     min_ratings: int = 50
     """Members have at least so many ratings, so that enough is left on each side of every cut."""
-    steps: int = 300
+    steps: int = 400
     lora_steps: int = 45
     pages: int = 5
     slate: int = 10
@@ -80,7 +80,7 @@ def play_demo(out_folder: Path, seed: int, size: Size) -> tuple[SimulatedPopulat
     invented = Synthetic(seed, size.n_users, size.n_items)
     world = invented.world()
     trial = Trial.of(world.log, Cut(size.members, size.min_ratings, 10**6, seed=seed))
-    make = Make(prompt="plain", steps=size.steps, lora_steps=size.lora_steps, small=True, seed=seed)
+    make = Make(steps=size.steps, lora_steps=size.lora_steps, small=True, seed=seed)
     folder = out_folder / f"population-{seed}"
     say(f"{world.name}: {len(world.log)} invented ratings. {trial.note}.")
     population = run(trial, world.catalogue, make, folder, world.name)
