@@ -2,8 +2,8 @@
 
 python benchmarks/loop_ml100k.py DATA [--half dev] [--seeds 0,1,2] [--out FOLDER]
 
-Users with 100-200 ratings, each cut in time at 60 %, other users' rows of any time known (the `world` arm). Recipes were
-developed on a seeded half of these users (--half dev); the published figures are of all of them.
+Users with 100-200 ratings, each cut in time at 60 %, other users' rows of any time known (the `world` arm). Recipes
+were developed on a seeded half of these users (--half dev); the published figures are of all of them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from simenv.training.cluster import ClusterSettings
 from simenv.training.pipeline import TrainSettings, train
 
 DRAWS = 20
-SHOWN = ("rmse", "rmse_rounded", "mae_median", "nll", "rps", "off_scale", "within_variance_ratio_sampled")
+SHOWN = ("rmse", "rmse_rounded", "mae_median", "nll", "rps", "off_scale", "within_variance_ratio", "w1")
 
 
 def eligible(log: InteractionLog, half: str) -> np.ndarray:

@@ -7,6 +7,7 @@ Times of the copy used may be rebuilt ("approximate time" in the split's note). 
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import time
@@ -66,7 +67,7 @@ def main(
         "judge_rows": len(trial.judge),
         "contestant_rows": len(trial.contestants),
         "minutes": {k: round(v / 60, 2) for k, v in minutes.items()},
-        "result": outcome.result,
+        "result": json.loads(outcome.to_json()),
     }
     files = {dataset.name: dataset.log.fingerprint}
     print(
