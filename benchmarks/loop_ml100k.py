@@ -9,7 +9,6 @@ were developed on a seeded half of these users (--half dev); the published figur
 from __future__ import annotations
 
 import shutil
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +31,7 @@ from simenv.training.cluster import ClusterSettings
 from simenv.training.pipeline import TrainSettings, train
 
 DRAWS = 20
-SHOWN = ("rmse", "rmse_rounded", "mae_median", "nll", "rps", "off_scale", "within_variance_ratio", "w1")
+SHOWN = ("rmse", "rmse_rounded", "mae_median", "nll", "rps", "off_scale", "sampled_within_variance_ratio", "sampled_w1")
 
 
 def eligible(log: InteractionLog, half: str) -> np.ndarray:
@@ -118,4 +117,4 @@ def main(
 
 
 if __name__ == "__main__":
-    sys.exit(typer.run(main))
+    typer.run(main)

@@ -48,8 +48,9 @@ class Catalogue:
     def from_frame(cls, frame: pd.DataFrame, items: Index, *, noun: str = "item") -> Catalogue:
         """Return the catalogue of `items` from a frame with a column item and any text columns.
 
-        Known columns: title, year, genres, cast, director, summary; genres and cast are "a|b" strings or sequences. Other columns are kept as `extra` text. Items missing from the
-        frame get their id as title; a missing title column likewise.
+        Known columns: title, year, genres, cast, director, summary; genres and cast are "a|b" strings or sequences.
+        Other columns are kept as `extra` text. Items missing from the frame get their id as title; a missing title
+        column likewise.
 
         Raises:
             DataError: no item column, or an item stands twice.
@@ -61,7 +62,8 @@ class Catalogue:
             )
         if frame["item"].duplicated().any():
             raise DataError(
-                f"item {frame['item'][frame['item'].duplicated()].iloc[0]!r} stands twice in the catalogue; keep one row."
+                f"item {frame['item'][frame['item'].duplicated()].iloc[0]!r} stands twice in the catalogue; "
+                "keep one row."
             )
         rows = frame.set_index("item").reindex(list(items.ids))
 

@@ -275,5 +275,5 @@ class Split:
     note: str
     """How it was cut, ties and approximate times included; for reports."""
     cut: NDArray[np.int64] | None
-    """int64[U]: time of each user's first future event (the largest int64 where there is none); None without times, and for
-    random splits, where past and future overlap in time."""
+    """int64[U]: time of each user's first future event (the largest int64 where there is none); None without times, and
+    for random splits, where past and future overlap in time."""

@@ -58,7 +58,8 @@ class Slate:
         """
         if self.item.ndim != 2 or self.item.shape != self.propensity.shape:
             raise ActionError(
-                f"a slate needs item and propensity of one shape [B, K]; got {self.item.shape} and {self.propensity.shape}."
+                "a slate needs item and propensity of one shape [B, K]; "
+                f"got {self.item.shape} and {self.propensity.shape}."
             )
         if size is not None and self.item.shape[1] != size:
             raise ActionError(f"expected slates of {size} places; got {self.item.shape[1]}.")
@@ -84,7 +85,7 @@ class Response:
     exit: NDArray[np.bool_]
     """bool[B]: the user leaves after this page."""
     p_rating: NDArray[np.float32]
-    """Diagnostic float32[B, K, R]: the distribution the rating was, or would have been, drawn from; NaN at empty places."""
+    """Diagnostic float32[B, K, R]: what the rating was, or would have been, drawn from; NaN at empty places."""
     off_scale: NDArray[np.float32]
     """Diagnostic float32[B, K]: probability the language model put outside the scale (0 for other models)."""
     p_exit: NDArray[np.float64]
