@@ -94,7 +94,7 @@ def main(
         for method in ("kmeans", "random") if seed == 0 else ("kmeans",):
             folder = out / f"{half}-{seed}-{method}"
             shutil.rmtree(folder, ignore_errors=True)
-            settings = TrainSettings(seed=seed, cluster=ClusterSettings(method=method, seed=seed))  # type: ignore[arg-type]
+            settings = TrainSettings(seed=seed, cluster=ClusterSettings(method=method, seed=seed))
             began = time.time()
             population = train(split.past, dataset.catalogue, users, folder, settings, cut=split.cut)
             minutes = (time.time() - began) / 60
