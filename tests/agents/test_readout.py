@@ -45,6 +45,23 @@ def test_two_halves_of_the_truth_are_both_used() -> None:
     assert np.ptp(fitted.shift) < 0.2
 
 
+@pytest.mark.parametrize("damping", [1e-3, 0.1, 100.0])
+def test_no_other_pool_is_better(damping: float) -> None:
+    """The objective, log-loss plus damping of the shifts, rises in every direction from the fitted pool."""
+    logp, prior, place = said(5, 400)
+    lm, log_prior = log_softmax(logp, axis=1), np.log(prior)
+    fitted = fit_readout(logp, prior, place, damping)
+    best = np.array([fitted.lm, fitted.prior, *fitted.shift])
+
+    def objective(theta: Float) -> float:
+        q = log_softmax(theta[0] * lm + theta[1] * log_prior + theta[2:], axis=1)
+        return float(-q[np.arange(len(place)), place].mean() + damping * (theta[2:] ** 2).sum())
+
+    rng = np.random.default_rng(0)
+    steps = [*np.eye(7), *-np.eye(7), *rng.normal(size=(20, 7))]
+    assert all(objective(best + 0.05 * step) > objective(best) for step in steps)
+
+
 def test_noise_gets_no_weight() -> None:
     _, prior, place = said(1, 4000)
     noise = log_softmax(np.random.default_rng(2).normal(size=prior.shape), axis=1)

@@ -35,6 +35,7 @@ from simenv.vector import SlateVectorEnv
 MEMBER = np.arange(12)
 SLATE = Slate.certain(np.array([[0, 5, 9], [1, 2, 3], [7, 8, -1]]))
 KEY = np.array([1, 2, 3], np.uint64)
+ONE_STEP = LoraSettings(rank=2, alpha=4, single=LearnSettings(steps=1, rate=1e-1, prefixes=1, warmup=1))
 
 
 @pytest.fixture
@@ -234,7 +235,8 @@ def given_base(tmp_path_factory: pytest.TempPathFactory, tiny_llama: Callable[..
 @pytest.mark.parametrize(("name", "exit"), [("words", "answer"), ("paper", "hazard"), ("content", "hazard")])
 def test_a_given_base(made: Callable[..., Any], given_base: Path, tmp_path: Path, name: str, exit: str) -> None:
     before = content(given_base)
-    population = made(users=14, base=str(given_base), prompt=PRESET[name], exit=exit, arm="single", cluster_on="both")
+    given: dict[str, Any] = {"base": str(given_base), "prompt": PRESET[name], "exit": exit, "lora": ONE_STEP}
+    population = made(users=12, arm="single", cluster_on="both", **given)
     alive(population)
     assert not (tmp_path / "made" / "model").exists()
     assert content(given_base) == before
@@ -252,8 +254,7 @@ def test_a_given_base(made: Callable[..., Any], given_base: Path, tmp_path: Path
 def test_a_public_base(made: Callable[..., Any], stories: Path, name: str) -> None:
     """Its tokenizer has no token for stay and leave, which the hazard does not need."""
     short = replace(PRESET[name], memories=1, summary=False, cast=False)
-    lora = LoraSettings(rank=2, alpha=4, single=LearnSettings(steps=1, prefixes=1, warmup=1))
-    alive(made(users=12, base=str(stories), prompt=short, arm="single", lora=lora))
+    alive(made(users=12, base=str(stories), prompt=short, arm="single", lora=ONE_STEP))
     with pytest.raises(ConfigError, match="'stay', 'leave'"):
         made("leaving", base=str(stories), prompt=PRESET["plain"], arm="none", exit="answer")
 
