@@ -78,7 +78,8 @@ class TestPackaging:
         modules = {f"{CODE[top]}{path}" for top, path in sources()}
         wheel = {n for n in zipfile.ZipFile(built[".whl"]).namelist() if not n.split("/")[0].endswith(".dist-info")}
         assert wheel == modules | {"simenv/py.typed"}
-        names = {n.partition("/")[2] for n in tarfile.open(built[".gz"]).getnames()}
+        with tarfile.open(built[".gz"]) as archive:
+            names = {n.partition("/")[2] for n in archive.getnames()}
         assert {f"{top}{path}" for top, path in sources()} | {"LICENSE", "README.md", "pyproject.toml"} <= names
 
 

@@ -20,7 +20,7 @@ from simenv.cli.trial import Cut, Trial
 from simenv.errors import ConfigError, DataError, StoreError
 from simenv.testing.logs import tiny_log
 
-QUICK = ["--small", "--steps", "3", "--lora-steps", "2", "--min-ratings", "20", "--personas", "2"]
+QUICK = ["--size", "small", "--steps", "3", "--lora-steps", "2", "--min-ratings", "20", "--personas", "2"]
 WORLD = "synthetic:40x40"
 
 
@@ -67,7 +67,7 @@ class TestTrain:
         pairs = [set(zip(x.user, x.item, strict=True)) for x in (trial.judge, trial.contestants, trial.future)]
         assert not pairs[0] & pairs[1]
         assert not pairs[2] & (pairs[0] | pairs[1])
-        assert about["make"] == vars(Make(personas="2", steps=3, lora_steps=2, small=True))
+        assert about["make"] == vars(Make(personas="2", steps=3, lora_steps=2, size="small", page_size=5))
         assert trial.past.fingerprint == _world_past(population.member).fingerprint
 
     def test_a_second_call_finds_the_work_done(self, trained: Path) -> None:
@@ -107,6 +107,7 @@ class TestTrain:
             ([WORLD, "--personas", "many"], "--personas is a number of at least 1, or \"elbow\"; got 'many'"),
             ([WORLD, "--prompt", "long"], "unknown prompt preset 'long'; known: compact"),
             ([WORLD, "--arm", "two"], "--arm is one of none, single, persona"),
+            ([WORLD, "--size", "huge"], "--size is one of small, usual, large"),
             ([WORLD, "--exit", "never"], "--exit is one of hazard, answer"),
         ],
     )

@@ -13,7 +13,7 @@ from simenv.cli.benchmark import contestants, judge
 from simenv.cli.console import out, quiet_libraries, say, write_json
 from simenv.cli.inspect import look, show
 from simenv.cli.source import Synthetic
-from simenv.cli.train import TRIAL, Make, run
+from simenv.cli.train import TRIAL, Make, page_of, run
 
 if TYPE_CHECKING:
     from simenv.agents.population import SimulatedPopulation
@@ -80,7 +80,7 @@ def play_demo(out_folder: Path, seed: int, size: Size) -> tuple[SimulatedPopulat
     invented = Synthetic(seed, size.n_users, size.n_items)
     world = invented.world()
     trial = Trial.of(world.log, Cut(size.members, size.min_ratings, 10**6, seed=seed))
-    make = Make(steps=size.steps, lora_steps=size.lora_steps, small=True, seed=seed)
+    make = Make(steps=size.steps, lora_steps=size.lora_steps, size="small", page_size=page_of(0.5), seed=seed)
     folder = out_folder / f"population-{seed}"
     say(f"{world.name}: {len(world.log)} invented ratings. {trial.note}.")
     population = run(trial, world.catalogue, make, folder, world.name)

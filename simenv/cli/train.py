@@ -34,7 +34,9 @@ class Make:
     exit: str = "hazard"
     steps: int | None = None
     lora_steps: int | None = None
-    small: bool = False
+    size: str = "usual"
+    page_size: int = 10
+    """Ratings of the judge's log that make a page: fewer where it holds only a share of the rows."""
     seed: int = 0
 
     def settings(self) -> TrainSettings:
@@ -43,8 +45,9 @@ class Make:
         from simenv.training.cluster import ClusterSettings
         from simenv.training.finetune import LoraSettings
         from simenv.training.pipeline import TrainSettings
-        from simenv.training.world_model import SMALL, WorldModelSize
+        from simenv.training.world_model import LARGE, SMALL, WorldModelSize
 
+        sizes = {"small": SMALL, "usual": WorldModelSize(), "large": LARGE}
         lora, usual = LoraSettings(), TrainSettings()
         if self.lora_steps is not None:
             single, own = (replace(s, steps=n) for s, n in _shares(lora, self.lora_steps))
@@ -52,14 +55,20 @@ class Make:
         return TrainSettings(
             prompt=preset(self.prompt),
             base=self.base,
-            size=SMALL if self.small else WorldModelSize(),
+            size=sizes[one_of(self.size, tuple(sizes), "--size")],
             world=usual.world if self.steps is None else replace(usual.world, steps=self.steps),
             lora=lora,
             arm=cast(Any, one_of(self.arm, ("none", "single", "persona"), "--arm")),
             cluster=ClusterSettings(k=_k(self.personas), seed=self.seed),
             exit=cast(Any, one_of(self.exit, ("hazard", "answer"), "--exit")),
+            page_size=self.page_size,
             seed=self.seed,
         )
+
+
+def page_of(share: float) -> int:
+    """Return how many ratings make a page in a log that holds a random share of the rows; ten in the whole log."""
+    return max(1, round(10 * share))
 
 
 def _shares(lora: Any, steps: int) -> tuple[tuple[Any, int], tuple[Any, int]]:
@@ -99,7 +108,7 @@ def command(
     lora_steps: Annotated[
         int | None, typer.Option(help="Steps of the single adapter; a third for each persona.")
     ] = None,
-    small: Annotated[bool, typer.Option("--small", help="A third of the size: for a first look.")] = False,
+    size: Annotated[str, typer.Option(help="Size of the small model: small, usual or large.")] = "usual",
     metadata: Annotated[str | None, typer.Option(help="MovieLens: CSV of summary, cast and director.")] = None,
     items: Annotated[str | None, typer.Option(help="Own table: file that describes the items.")] = None,
     user_column: Annotated[str | None, typer.Option(help="Own table: name of the column.")] = None,
@@ -123,7 +132,7 @@ def command(
     simenv train ratings.csv my-users --user-column reader --item-column isbn --noun book --min-ratings 20
     simenv train ml-1m films --metadata movies.csv --users 500 --prompt words
     simenv train ml-1m films --base microsoft/Phi-3-mini-4k-instruct --prompt paper       (wants a GPU)
-    simenv train synthetic:300x200 toy --small --steps 100 --min-ratings 40               (a minute)
+    simenv train synthetic:300x200 toy --size small --steps 100 --min-ratings 40               (a minute)
     """
     from simenv.cli.trial import Cut, Trial
 
@@ -132,7 +141,7 @@ def command(
     made = dataset(data, seed, {k: v for k, v in own.items() if v is not None})
     kinds = ("user_time", "global_time", "random")
     how = Cut(users, min_ratings, max_ratings, cast(Any, one_of(split, kinds, "--split")), fraction, share, seed)
-    make = Make(prompt, base, personas, arm, exit, steps, lora_steps, small, seed)
+    make = Make(prompt, base, personas, arm, exit, steps, lora_steps, size, page_of(share), seed)
     trial = Trial.of(made.log, how)
     say(f"{made.name}: {len(made.log)} ratings. {made.note} {trial.note}.")
     population = run(trial, made.catalogue, make, folder, made.name)
