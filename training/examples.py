@@ -178,10 +178,12 @@ class Pages:
     left: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, table: PersonPeriods, n_users: int) -> Pages:
-        """Return the pages whose outcome was seen."""
-        seen = ~table.censored
-        start = np.concatenate([[0], np.cumsum(np.bincount(table.user[seen], minlength=n_users))]).astype(np.int64)
+    def of(cls, table: PersonPeriods, truncated: NDArray[np.bool_]) -> Pages:
+        """Return the pages whose outcome was seen. truncated: bool[U], users whose last visit may go on unseen."""
+        final = np.append(table.user[1:] != table.user[:-1], True)[: len(table.user)]
+        seen = ~table.censored & ~(final & truncated[table.user])
+        count = np.bincount(table.user[seen], minlength=len(truncated))
+        start = np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
         return cls(start, table.page[seen], table.utility[seen], table.best[seen], table.left[seen])
 
 

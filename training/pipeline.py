@@ -113,6 +113,11 @@ class Ground:
         n = int(np.clip(round(len(pool) * settings.validation), min(20, len(pool) // 2), 200))
         return cls(log, catalogue, member, settings, crowd, space, folds, np.sort(order[n:]), np.sort(order[:n]))
 
+    def truncated(self, cut: NDArray[np.int64] | None) -> NDArray[np.bool_]:
+        """Return bool[U]: whose last known visit may go on in rows that are not known."""
+        member = np.isin(np.arange(self.log.n_users), self.member)
+        return member if cut is None else member | (cut < np.iinfo(np.int64).max)
+
     @property
     def writer(self) -> PromptWriter:
         """The one prompt."""
@@ -166,7 +171,7 @@ def train(
     ground = Ground.of(log, catalogue, member, settings)
     memory = Memory.of(log.of_users(member), ground.crowd, catalogue, ground.space)
     memory.check(cut)
-    lessons, profiles = _lessons(ground)
+    lessons, profiles = _lessons(ground, cut)
     model, segments, answers = _base(ground, lessons, folder, show)
     clustering = cluster(features(profiles, settings.cluster_on, by_name(settings.embedder)), settings.cluster)
     personas = Personas.of(clustering.label, member, profiles, log.n_users)
@@ -174,7 +179,9 @@ def train(
     asked = ask(lessons, LocalModel(model, segments.tokenizer), _judged(ground))
     readout, rho = calibrate(asked)
     activity = _activity(log)
-    hazard = fit_exit(log, activity, page_size=settings.page_size)
+    visitors = np.concatenate([ground.pupils, ground.judges])
+    last: Literal["left", "censored"] = "censored" if ground.truncated(cut)[visitors].any() else "left"
+    hazard = fit_exit(log.of_users(visitors), activity, page_size=settings.page_size, last=last)
     behaviour = Behaviour(
         settings.prompt, readout, settings.choice, hazard, settings.exit, 0.0, rho, settings.arm, settings.base
     )
@@ -231,14 +238,14 @@ def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def _lessons(ground: Ground) -> tuple[LessonWriter, Profiles]:
+def _lessons(ground: Ground, cut: NDArray[np.int64] | None = None) -> tuple[LessonWriter, Profiles]:
     """Return the writer of lessons (with the fitted prior) and the members' profiles."""
     s, log = ground.settings, ground.log
     profiles = Profiles.of_log(log, ground.member, ground.crowd, ground.catalogue)
     prior = fit_prior(log, ground.folds, ground.pupils, derive(s.seed, "prior"))
     pages = None  # the embedded model always learns to leave; a given base only where it will be asked
     if log.time is not None and (s.base is None or s.exit == "answer"):
-        pages = Pages.of(person_periods(log, page_size=s.page_size), log.n_users)
+        pages = Pages.of(person_periods(log, page_size=s.page_size), ground.truncated(cut))
     return LessonWriter(ground.writer, profiles.cuts, prior, pages=pages), profiles
 
 

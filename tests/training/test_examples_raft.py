@@ -205,7 +205,11 @@ def test_each_target_is_taught_once(tiny_world: World, folds: Folds) -> None:
 
 def test_exit_lessons_have_no_teacher(tiny_world: World, folds: Folds) -> None:
     table = person_periods(tiny_world.log)
-    pages = Pages.of(table, tiny_world.log.n_users)
+    cut_off = np.arange(tiny_world.log.n_users) < 10
+    kept = Pages.of(table, cut_off)
+    last = np.append(np.diff(table.user) != 0, True)
+    assert len(kept.page) == int((~table.censored & ~(last & cut_off[table.user])).sum())
+    pages = Pages.of(table, np.zeros(tiny_world.log.n_users, bool))
     assert len(pages.page) == int((~table.censored).sum())
     lessons = writer_of(tiny_world, folds, PRESET["compact"], pages=pages)
     made = [le for e in evidence(tiny_world.log, folds, EVERYONE, 6) for le in lessons.write(e, 0)]
