@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +266,21 @@ class TestDemo:
 
 
 class TestTrial:
+    @pytest.mark.parametrize("split", ["user_time", "global_time"])
+    def test_the_future_reaches_nobodys_rows(self, split: Any) -> None:
+        log, how = tiny_log(20, 40), Cut(min_ratings=5, split=split)
+        before = Trial.of(log, how)
+        rating, moment = log.rating.copy(), before.cut
+        assert moment is not None
+        assert log.time is not None
+        late = np.flatnonzero(log.time >= moment[log.user])
+        rating[late] = 6 - np.random.default_rng(0).permutation(rating[late])
+        after = Trial.of(replace(log, rating=rating), how)
+        assert after.judge.fingerprint == before.judge.fingerprint
+        assert after.contestants.fingerprint == before.contestants.fingerprint
+        assert after.member.tolist() == before.member.tolist()
+        assert after.future.fingerprint != before.future.fingerprint
+
     def test_random_cuts_have_no_moment(self) -> None:
         assert Trial.of(tiny_log(), Cut(min_ratings=10, split="random")).cut is None
 
