@@ -6,7 +6,7 @@ similarity or a factor it is predicted from. Knows nothing of prompts or weights
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -67,6 +67,25 @@ class Crowd:
     """float32[I]: percentile of the count, 0..1."""
     user_damping: float
     factor_damping: float
+    blind: bool = False
+    """True: other users' opinions are left out (`without_opinions`)."""
+
+    def without_opinions(self) -> Crowd:
+        """Return a crowd that knows genres and the overall mean, and nothing else of what others rated.
+
+        What is built on it (traits, likes, cues, prior) rests on the user's own ratings and on content alone. Counts
+        stay for `support`, but no cue reads them.
+        """
+        zero = np.zeros_like(self.item_offset)
+        return replace(
+            self,
+            item_offset=zero,
+            item_mean=np.full_like(self.item_mean, self.mean),
+            factor=np.zeros_like(self.factor),
+            similarity=np.zeros_like(self.similarity),
+            popularity=zero,
+            blind=True,
+        )
 
     @classmethod
     def fit(

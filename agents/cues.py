@@ -115,7 +115,7 @@ def cues(crowd: Crowd, taste: Taste, row: NDArray[np.int64], item: NDArray[np.in
     near40, weight = _neighbours(crowd, taste, row, item, 40)
     factors = np.einsum("nf,nf->n", crowd.factor[item], taste.factor[row]).astype(np.float32)
     genre = np.einsum("ng,ng->n", crowd.genre[item], taste.genre[row]).astype(np.float32)
-    count, known = crowd.item_count[item], taste.count[row]
+    count, known = np.where(crowd.blind, np.float32(0), crowd.item_count[item]), taste.count[row]
     popular = taste.obscure[row] * (crowd.popularity[item] - 0.5)
     columns = [
         crowd.item_offset[item], taste.offset[row], taste.recent[row], near10, near40, factors, genre,

@@ -171,6 +171,7 @@ def encode_prefixes(model: Any, prefixes: Ragged, **extra: Any) -> PrefixCache:
 
 def last_logits(model: Any, prefix: PrefixCache, row: Tensor, suffixes: Ragged, **extra: Any) -> Tensor:
     """Return next-token logits [N, V] behind left-padded suffixes [N, T]; suffix n continues prefix row[n]."""
+    _fits(model, int((prefix.length[row] + suffixes.mask.sum(dim=1)).max()))
     cache = DynamicCache(config=model.config)
     for number, (keys, values) in enumerate(prefix.layers):
         cache.update(keys[row], values[row], number)
@@ -184,3 +185,12 @@ def last_logits(model: Any, prefix: PrefixCache, row: Tensor, suffixes: Ragged, 
         **extra,
     ).logits
     return logits[:, -1]
+
+
+def _fits(model: Any, longest: int) -> None:
+    limit = getattr(model.config, "max_position_embeddings", None)
+    if limit is not None and longest > limit:
+        raise ConfigError(
+            f"a prompt has {longest} tokens and the model {limit} positions; take a shorter prompt preset, fewer "
+            "memories, or a base with a longer context."
+        )

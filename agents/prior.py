@@ -34,15 +34,24 @@ class Prior:
     high: float
 
     @classmethod
-    def fit(cls, feature: NDArray[np.floating], spread: NDArray[np.floating], gap: NDArray[np.floating], mean: float,
-            scale: RatingScale, damping: float = 10.0) -> Prior:  # fmt: skip
-        """Fit on N pairs: feature [N, D], spread [N] of the users, gap [N] = rating - crowd mean. damping: ridge."""
-        x = _with_one(feature)
-        ridge = x.T @ x + damping * np.eye(x.shape[1])
-        weight = np.asarray(np.linalg.solve(ridge, x.T @ np.asarray(gap, np.float64)))
+    def fit(
+        cls,
+        feature: NDArray[np.floating],
+        spread: NDArray[np.floating],
+        rating: NDArray[np.floating],
+        mean: NDArray[np.floating] | float,
+        scale: RatingScale,
+        damping: float = 10.0,
+    ) -> Prior:
+        """Fit on N pairs: feature [N, D], spread [N] of the users, rating [N], the crowd's mean [N] behind the feature.
+
+        damping: ridge.
+        """
+        x, y = _with_one(feature), np.asarray(rating, np.float64)
+        weight = np.asarray(np.linalg.solve(x.T @ x + damping * np.eye(x.shape[1]), x.T @ (y - mean)), np.float64)
         low, high = scale.values[0], scale.values[-1]
         expected = np.clip(x @ weight + mean, low, high)
-        cut, steepness = _fit_cuts(expected, np.log(spread), scale.encode(_snap(gap + mean, scale)), len(scale))
+        cut, steepness = _fit_cuts(expected, np.log(spread), scale.encode(y), len(scale))
         return cls(weight, cut, steepness, low, high)
 
     def expected(self, feature: NDArray[np.floating], mean: float) -> Float:
@@ -66,10 +75,6 @@ class Prior:
 
 def _with_one(feature: NDArray[np.floating]) -> Float:
     return np.concatenate([np.asarray(feature, np.float64), np.ones((len(feature), 1))], axis=1)
-
-
-def _snap(rating: NDArray[np.floating], scale: RatingScale) -> Float:
-    return scale.round(np.asarray(rating, np.float64))
 
 
 def _cumulative(expected: Float, log_spread: Float, cut: Float, steepness: Float) -> Float:

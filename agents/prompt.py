@@ -46,6 +46,11 @@ class PromptSettings:
     cast: bool = False
     """Show director and cast."""
 
+    @property
+    def collaborative(self) -> bool:
+        """Whether anything of what others rated is shown."""
+        return self.crowd or self.match or (self.memories > 0 and self.mix < 1)
+
     def __post_init__(self) -> None:
         if self.memories < 0 or not 0 <= self.mix <= 1:
             raise ConfigError(f"memories must be >= 0 and mix in 0..1; got {self.memories} and {self.mix}.")
@@ -101,12 +106,12 @@ class PromptWriter:
     @property
     def question(self) -> str:
         """The last segment of a rating prompt; the answer is one symbol of the scale."""
-        return " Rating:"
+        return "\nRating:" if self.settings.profile == "words" else " Rating:"
 
     @property
     def exit_question(self) -> str:
         """The last segment of an exit prompt; the answer is one of EXIT_OPTIONS."""
-        return " Next:"
+        return " Do you stay or leave? Answer:" if self.settings.profile == "words" else " Next:"
 
     def prefix(self, profiles: Profiles, row: int) -> tuple[str, ...]:
         """Return task and Ms of the user at `row` of profiles."""
@@ -118,8 +123,9 @@ class PromptWriter:
         legend = self.scale.legend()
         low, high = self.scale.symbols[0], self.scale.symbols[-1]
         return (
-            f"You are a person who rates {self.catalogue.noun}s. Answer as this person would, with one rating from "
-            f"{low} (worst) to {high} (best){'; ' + legend if legend else ''}, and nothing else.\n"
+            f"You are a person who rates {self.catalogue.noun}s. Answer as this person would, in one word and nothing "
+            f"else: a rating from {low} (worst) to {high} (best){'; ' + legend if legend else ''}, or one of the words "
+            "you are offered.\n"
         )
 
     def _numbers(self, profiles: Profiles, row: int) -> tuple[str, ...]:
@@ -156,7 +162,10 @@ class PromptWriter:
 
     def memory(self, item: int, place: int, reason: str = "") -> str:
         """Return the segment of one recalled entry; place: position of its rating on the scale."""
-        return f"Rated {self.catalogue.title[item]} {self.scale.symbols[place]}{': ' + reason if reason else ''};"
+        title, symbol = self.catalogue.title[item], self.scale.symbols[place]
+        if self.settings.profile == "words":
+            return f"{title}: {reason or f'I gave it {symbol}.'}\n"
+        return f"Rated {title} {symbol}{': ' + reason if reason else ''};"
 
     def suffix(
         self,
@@ -183,6 +192,13 @@ class PromptWriter:
 
     def exit_suffix(self, page: int, utility: float, best: float, repeat: float) -> tuple[str, ...]:
         """Return the end-of-page question: pages answered, running satisfaction, best of the page, share repeated."""
+        if self.settings.profile == "words":
+            return (
+                f"You have seen {page} page{'s' if page > 1 else ''} of {self.catalogue.noun}s.",
+                f" Against your usual rating they were{_signed(utility)}, the best of the last page{_signed(best)}.",
+                f" {round(float(repeat) * 100)}% of the last page you had seen before.",
+                self.exit_question,
+            )
         return (
             f"Page {min(page, 30)}.",
             f" Mood{_signed(utility)} best{_signed(best)}",

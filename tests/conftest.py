@@ -87,7 +87,7 @@ def tiny_llama(tiny_tokenizer: Any) -> Callable[..., Any]:
     from simenv.training.world_model import WorldModelSize, new_model
 
     def made(seed: int = 0, hidden: int = 16) -> Any:
-        size = WorldModelSize(hidden=hidden, layers=2, heads=2, positions=512)
+        size = WorldModelSize(hidden=hidden, layers=2, heads=2)
         return new_model(size, tiny_tokenizer, seed).eval()
 
     return made

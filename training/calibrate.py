@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from simenv.agents.language_model import LanguageModel, Prompt
-from simenv.agents.readout import Readout, fit_readout
+from simenv.agents.readout import Arm, Readout, fit_readout
 from simenv.training.examples import Evidence, LessonWriter
 
 
@@ -45,9 +45,9 @@ def ask(lessons: LessonWriter, model: LanguageModel, drawn: Sequence[Evidence]) 
     return Asked(np.concatenate(user), np.concatenate(logp), np.concatenate(prior), np.concatenate(place))
 
 
-def calibrate(asked: Asked) -> tuple[Readout, float]:
-    """Return (readout, rho): the pool of least log-loss, and the persistence of luck under it."""
-    readout = fit_readout(asked.logp, asked.prior, asked.place)
+def calibrate(asked: Asked, arm: Arm = "fused") -> tuple[Readout, float]:
+    """Return (readout, rho): the pool of least log-loss, and the persistence of luck under the arm that is read."""
+    readout = replace(fit_readout(asked.logp, asked.prior, asked.place), arm=arm)
     p, _ = readout.read(asked.logp, asked.prior)
     return readout, persistence(p, asked.place, asked.user)
 

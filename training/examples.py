@@ -114,12 +114,19 @@ class Folds:
         space: ItemSpace,
         seed: int,
         n_folds: int = 5,
+        *,
+        blind: bool = False,
     ) -> Folds:
-        """Cut all users into folds at random and fit. space: its text and mix are kept, its similarities replaced."""
+        """Cut all users into folds at random and fit.
+
+        space: its text and mix are kept, its similarities replaced. blind: leave other users' opinions out.
+        """
         fold = generator(seed, "folds").permutation(log.n_users) % n_folds
         crowd = tuple(
             Crowd.fit(log, catalogue, settings, without=np.flatnonzero(fold == f), seed=seed) for f in range(n_folds)
         )
+        if blind:
+            crowd = tuple(c.without_opinions() for c in crowd)
         return cls(fold, crowd, tuple(replace(space, similarity=c.similarity, core=c.core) for c in crowd))
 
     def parts(self, user: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
@@ -161,8 +168,9 @@ def fit_prior(log: InteractionLog, folds: Folds, user: NDArray[np.int64], seed: 
     """Fit the prior on context splits of users."""
     drawn = [e for n in range(epochs) for e in evidence(log, folds, user, seed + n)]
     feature = np.concatenate([e.cues.feature for e in drawn])
-    gap = np.concatenate([e.contexts.answer - e.crowd.mean for e in drawn])
-    return Prior.fit(feature, np.concatenate([e.spread for e in drawn]), gap, drawn[0].crowd.mean, log.scale)
+    rating = np.concatenate([e.contexts.answer for e in drawn])
+    mean = np.concatenate([np.full(len(e.contexts.row), e.crowd.mean) for e in drawn])
+    return Prior.fit(feature, np.concatenate([e.spread for e in drawn]), rating, mean, log.scale)
 
 
 @final

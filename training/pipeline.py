@@ -6,7 +6,6 @@ the rows handed in, which must be past rows of the members: nothing else can rea
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,10 +25,10 @@ from simenv.agents.persona import Personas
 from simenv.agents.population import SimulatedPopulation
 from simenv.agents.profile import Profiles
 from simenv.agents.prompt import EXIT_OPTIONS, PromptSettings, PromptWriter, numbers, preset
-from simenv.agents.store import MANIFEST, Behaviour, Parts, load, save
+from simenv.agents.readout import Arm as ReadArm
+from simenv.agents.store import Behaviour, Parts, load, save
 from simenv.catalogue import Catalogue
-from simenv.errors import ConfigError, StoreError
-from simenv.index import Index
+from simenv.errors import ConfigError
 from simenv.log import InteractionLog
 from simenv.randomness import derive, generator
 from simenv.training.calibrate import ask, calibrate
@@ -38,6 +37,7 @@ from simenv.training.examples import Evidence, Folds, Lesson, LessonWriter, Page
 from simenv.training.exit_model import fit_exit, person_periods
 from simenv.training.finetune import Arm, LoraSettings, finetune
 from simenv.training.learn import Answers, LearnSettings, Progress, batches, learn
+from simenv.training.resume import begin, digest
 from simenv.training.world_model import WorldModelSize, new_model, train_tokenizer
 
 
@@ -62,6 +62,9 @@ class TrainSettings:
     """How members are grouped into personas; method="random" is the control arm."""
     cluster_on: FeatureKind = "numbers"
     """What of a profile is compared: its numbers, its text (the paper's way) or both."""
+    readout: Literal["auto", "fused", "lm", "prior"] = "auto"
+    """What answers: the pool of language model and prior, or one alone. "auto": the pool where the prompt shows the
+    taste match, which rests on the same prior; else the language model alone."""
     exit: Literal["hazard", "answer"] = "hazard"
     """Leave by the fitted hazard, or by the persona's own stay/leave answer."""
     crowd: CrowdSettings = field(default_factory=CrowdSettings)
@@ -106,8 +109,10 @@ class Ground:
     ) -> Ground:
         """Return item statistics and the division of users."""
         crowd = Crowd.fit(log, catalogue, settings.crowd, seed=settings.seed)
+        if not settings.prompt.collaborative:
+            crowd = crowd.without_opinions()
         space = ItemSpace.of(crowd, catalogue, by_name(settings.embedder), mix=settings.prompt.mix)
-        folds = Folds.fit(log, catalogue, settings.crowd, space, settings.seed)
+        folds = Folds.fit(log, catalogue, settings.crowd, space, settings.seed, blind=crowd.blind)
         pool = _pool(log, member)
         order = generator(settings.seed, "judges").permutation(pool)
         n = int(np.clip(round(len(pool) * settings.validation), min(20, len(pool) // 2), 200))
@@ -166,7 +171,7 @@ def train(
     show = show or (lambda name: lambda step, steps, loss: None)
     if settings.exit == "answer" and log.time is None:
         raise ConfigError('exit="answer" is learned from visits and this log has no times; use exit="hazard".')
-    if begin(folder, log, catalogue, member, settings, cut, training_log):
+    if begin(folder, log, catalogue, member, repr(settings), cut, training_log):
         return load(folder)
     ground = Ground.of(log, catalogue, member, settings)
     memory = Memory.of(log.of_users(member), ground.crowd, catalogue, ground.space)
@@ -177,7 +182,7 @@ def train(
     personas = Personas.of(clustering.label, member, profiles, log.n_users)
     personas = _adapters(ground, lessons, personas, model, segments, answers, folder, show)
     asked = ask(lessons, LocalModel(model, segments.tokenizer), _judged(ground))
-    readout, rho = calibrate(asked)
+    readout, rho = calibrate(asked, _arm(settings))
     activity = _activity(log)
     visitors = np.concatenate([ground.pupils, ground.judges])
     last: Literal["left", "censored"] = "censored" if ground.truncated(cut)[visitors].any() else "left"
@@ -188,54 +193,17 @@ def train(
     parts = Parts(
         catalogue, log.users, log.scale, member, ground.crowd, lessons.prior, profiles, memory, personas,
         _user_mean(log, ground.crowd), activity, cut, behaviour, training_log,
-        {"log": log.fingerprint, "settings": settings_digest(settings), **(provenance or {})},
+        {"log": log.fingerprint, "settings": digest(repr(settings)), **(provenance or {})},
     )  # fmt: skip
     _write_curve(clustering, folder)
     save(parts, folder)
     return load(folder)
 
 
-def begin(
-    folder: Path,
-    log: InteractionLog,
-    catalogue: Catalogue,
-    member: NDArray[np.int64],
-    settings: TrainSettings,
-    cut: NDArray[np.int64] | None = None,
-    training_log: InteractionLog | None = None,
-) -> bool:
-    """Return True if the folder holds the finished population; else make it ready to go on with.
-
-    Raises:
-        StoreError: it holds a population of other data or settings.
-
-    """
-    asked = {
-        "log": log.fingerprint,
-        "catalogue": _digest(catalogue.noun + catalogue.to_frame().to_json()),
-        "member": Index(tuple(member.tolist())).fingerprint,
-        "settings": settings_digest(settings),
-        "cut": None if cut is None else _digest(repr(cut.tolist())),
-        "training_log": None if training_log is None else training_log.fingerprint,
-    }
-    note = folder / "stage" / "request.json"
-    if note.exists() and json.loads(note.read_text()) != asked:
-        raise StoreError(f"{folder} belongs to other data or settings; choose another folder, or delete this one.")
-    if not note.exists() and folder.exists() and any(folder.iterdir()):
-        raise StoreError(f"{folder} is not empty and was not begun by this training; choose another folder.")
-    note.parent.mkdir(parents=True, exist_ok=True)
-    if not note.exists():
-        note.write_text(json.dumps(asked))
-    return (folder / MANIFEST).exists()
-
-
-def settings_digest(settings: TrainSettings) -> str:
-    """Return sixteen hex digits that change with any setting."""
-    return _digest(repr(settings))
-
-
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+def _arm(settings: TrainSettings) -> ReadArm:
+    if settings.readout != "auto":
+        return settings.readout
+    return "fused" if settings.prompt.match else "lm"
 
 
 def _lessons(ground: Ground, cut: NDArray[np.int64] | None = None) -> tuple[LessonWriter, Profiles]:

@@ -32,7 +32,7 @@ def world() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float6
 @pytest.fixture(scope="module")
 def prior(world: tuple[NDArray[np.float64], ...]) -> Prior:
     feature, spread, rating = world
-    return Prior.fit(feature, spread, rating - 3.0, 3.0, SCALE)
+    return Prior.fit(feature, spread, rating, 3.0, SCALE)
 
 
 def test_expected_is_ridge(world: tuple[NDArray[np.float64], ...], prior: Prior) -> None:
@@ -50,7 +50,7 @@ def test_cuts_and_slopes_are_found_again(world: tuple[NDArray[np.float64], ...])
     """With features that give the planted location itself, the planted cuts and slope come back."""
     feature, spread, rating = world
     located = (feature @ WEIGHT)[:, None]
-    prior = Prior.fit(located, spread, rating - 3.3, 3.3, SCALE)
+    prior = Prior.fit(located, spread, rating, 3.3, SCALE)
     shown = prior.distribution(prior.expected(located, 3.3), spread)
     below = np.cumsum(shown, axis=1)[:, :-1]
     planted = expit((2 / spread)[:, None] * (CUT - (3.3 + feature @ WEIGHT)[:, None]))
@@ -81,7 +81,7 @@ def test_two_values_need_one_cut() -> None:
     feature = rng.normal(size=(4000, 1))
     rating = (rng.random(4000) < expit(2 * feature[:, 0])).astype(float)
     scale = RatingScale((0.0, 1.0))
-    prior = Prior.fit(feature, np.ones(4000), rating - 0.5, 0.5, scale)
+    prior = Prior.fit(feature, np.ones(4000), rating, 0.5, scale)
     assert prior.cut.shape == (1,)
     p = prior.distribution(prior.expected(feature, 0.5), np.ones(4000))[:, 1]
     for chosen in (feature[:, 0] < -1, feature[:, 0] > 1):

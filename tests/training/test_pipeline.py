@@ -250,13 +250,14 @@ def test_a_given_base(made: Callable[..., Any], given_base: Path, tmp_path: Path
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("name", ["words", "paper"])
+@pytest.mark.parametrize("name", ["content", "plain"])
 def test_a_public_base(made: Callable[..., Any], stories: Path, name: str) -> None:
-    """Its tokenizer has no token for stay and leave, which the hazard does not need."""
-    short = replace(PRESET[name], memories=1, summary=False, cast=False)
-    alive(made(users=12, base=str(stories), prompt=short, arm="single", lora=ONE_STEP))
+    """Its tokenizer has no token for stay and leave, which the hazard does not need; and it has 512 positions."""
+    alive(made(users=12, base=str(stories), prompt=PRESET[name], arm="single", lora=ONE_STEP))
     with pytest.raises(ConfigError, match="'stay', 'leave'"):
         made("leaving", base=str(stories), prompt=PRESET["plain"], arm="none", exit="answer")
+    with pytest.raises(ConfigError, match=r"a prompt has \d+ tokens and the model 512 positions"):
+        made("long", base=str(stories), prompt=PRESET["words"], arm="none")
 
 
 def halves(log: InteractionLog) -> InteractionLog:
