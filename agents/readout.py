@@ -1,7 +1,7 @@
 """From option scores to an answer: record the off-scale mass, restrict to the scale, fuse with the prior.
 
-Fusion is a log-linear pool: log p = a * log p_LM + b * log p_prior + c_r, fitted on users not learned from.
-Prior alone, language model alone and fused are published apart.
+Fusion is a log-linear pool, log p = a * log p_LM + b * log p_prior, fitted on users not learned from and shrunk to one
+half each: some tens of users cannot tell more (docs/log.md has what a freer pool did). Prior alone, language model alone and fused are published apart.
 """
 
 from __future__ import annotations
@@ -26,8 +26,6 @@ class Readout:
     """Exponent of the language model's distribution."""
     prior: float = 0.0
     """Exponent of the prior's distribution."""
-    shift: tuple[float, ...] = ()
-    """Added to the log-probability of each rating; empty: nothing."""
     arm: Arm = "fused"
     """"lm" and "prior" read one source alone."""
 
@@ -44,26 +42,26 @@ class Readout:
         return np.exp(self._pooled(log_softmax(logp, axis=1), np.log(prior))).astype(np.float32), off_scale
 
     def _pooled(self, lm: NDArray[np.floating], prior: NDArray[np.floating]) -> NDArray[np.float64]:
-        shift = np.asarray(self.shift or np.zeros(lm.shape[1]))
-        return np.asarray(log_softmax(self.lm * lm + self.prior * prior + shift, axis=1), np.float64)
+        return np.asarray(log_softmax(self.lm * lm + self.prior * prior, axis=1), np.float64)
 
 
 def fit_readout(
-    logp: NDArray[np.floating], prior: NDArray[np.floating], place: NDArray[np.int64], damping: float = 1e-3
+    logp: NDArray[np.floating], prior: NDArray[np.floating], place: NDArray[np.int64], damping: float = 0.1
 ) -> Readout:
-    """Return the pool of least log-loss for true places [N] on the scale; a convex problem with R + 2 numbers."""
+    """Return the pool of least log-loss for true places [N] on the scale; a convex problem with two numbers.
+
+    damping: weight, against the mean log-loss, of the squared distance of each exponent from one half.
+    """
     lm, log_prior = log_softmax(logp, axis=1), np.log(prior)
-    size = lm.shape[1]
+    row = np.arange(len(place))
 
     def loss(theta: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        q = log_softmax(theta[0] * lm + theta[1] * log_prior + theta[2:], axis=1)
+        q = log_softmax(theta[0] * lm + theta[1] * log_prior, axis=1)
         gap = np.exp(q)
-        gap[np.arange(len(place)), place] -= 1
-        slope = np.array([(gap * lm).sum(axis=1).mean(), (gap * log_prior).sum(axis=1).mean(), *gap.mean(axis=0)])
-        slope[2:] += 2 * damping * theta[2:]
-        value = -q[np.arange(len(place)), place].mean() + damping * (theta[2:] ** 2).sum()
-        return float(value), slope
+        gap[row, place] -= 1
+        slope = np.array([(gap * lm).sum(axis=1).mean(), (gap * log_prior).sum(axis=1).mean()])
+        value = -q[row, place].mean() + damping * ((theta - 0.5) ** 2).sum()
+        return float(value), slope + 2 * damping * (theta - 0.5)
 
-    start = np.concatenate([[0.3, 0.7], np.zeros(size)])
-    best = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, None), (0, None)] + [(None, None)] * size)
-    return Readout(float(best.x[0]), float(best.x[1]), tuple(float(v) for v in best.x[2:]))
+    best = minimize(loss, np.array([0.5, 0.5]), jac=True, method="L-BFGS-B", bounds=[(0, None), (0, None)])
+    return Readout(float(best.x[0]), float(best.x[1]))
