@@ -1,7 +1,8 @@
 """From option scores to an answer: record the off-scale mass, restrict to the scale, fuse with the prior.
 
 Fusion is a log-linear pool, log p = a * log p_LM + b * log p_prior, fitted on users not learned from and shrunk to one
-half each: some tens of users cannot tell more (docs/log.md has what a freer pool did). Prior alone, language model alone and fused are published apart.
+half each: some tens of users cannot tell more (docs/log.md has what a freer pool did). Prior alone, language model
+alone and fused are published apart.
 """
 
 from __future__ import annotations

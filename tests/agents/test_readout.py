@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -89,14 +91,14 @@ def test_what_is_read(seed: int) -> None:
 
 def test_arms_read_one_source() -> None:
     logp, prior, _ = said(3)
-    reading = {"lm": 0.3, "prior": 0.9}
+    reading: dict[str, Any] = {"lm": 0.3, "prior": 0.9}
     alone = np.exp(logp) / np.exp(logp).sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(Readout(**reading, arm="lm").read(logp, prior)[0], alone, atol=1e-6)  # type: ignore[arg-type]
-    np.testing.assert_allclose(Readout(**reading, arm="prior").read(logp, prior)[0], prior, atol=1e-6)  # type: ignore[arg-type]
+    np.testing.assert_allclose(Readout(**reading, arm="lm").read(logp, prior)[0], alone, atol=1e-6)
+    np.testing.assert_allclose(Readout(**reading, arm="prior").read(logp, prior)[0], prior, atol=1e-6)
     np.testing.assert_allclose(Readout().read(logp, prior)[0], alone, atol=1e-6)
     pooled = alone**0.3 * prior**0.9
     pooled /= pooled.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(Readout(**reading).read(logp, prior)[0], pooled, atol=1e-6)  # type: ignore[arg-type]
+    np.testing.assert_allclose(Readout(**reading).read(logp, prior)[0], pooled, atol=1e-6)
 
 
 def test_rounding_cannot_make_off_scale_negative() -> None:
