@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simenv.agents.choice import Choice
-from simenv.agents.crowd import Crowd, CrowdSettings
+from simenv.agents.crowd import Crowd
 from simenv.agents.embedding import by_name
 from simenv.agents.local_model import LocalModel, best_device
-from simenv.agents.memory import ItemSpace, Memory
 from simenv.agents.packing import SegmentTokenizer
 from simenv.agents.persona import Personas
 from simenv.agents.population import SimulatedPopulation
-from simenv.agents.profile import Profiles
-from simenv.agents.prompt import EXIT_OPTIONS, PromptSettings, PromptWriter, numbers, preset
+from simenv.agents.profile import TraitCuts
+from simenv.agents.prompt import EXIT_OPTIONS, numbers
 from simenv.agents.readout import Arm as ReadArm
 from simenv.agents.store import Behaviour, Parts, load, save
 from simenv.catalogue import Catalogue
@@ -32,113 +29,20 @@ from simenv.errors import ConfigError
 from simenv.log import InteractionLog
 from simenv.randomness import derive, generator
 from simenv.training.calibrate import ask, calibrate
-from simenv.training.cluster import Clustering, ClusterSettings, FeatureKind, cluster, features
-from simenv.training.examples import Evidence, Folds, Lesson, LessonWriter, Pages, evidence, fit_prior
+from simenv.training.cluster import Clustering, cluster, features
+from simenv.training.distil import Distiller
+from simenv.training.examples import Evidence, Lesson, LessonWriter, Pages, evidence, fit_prior
 from simenv.training.exit_model import fit_exit, person_periods
-from simenv.training.finetune import Arm, LoraSettings, finetune
-from simenv.training.learn import Answers, LearnSettings, Progress, batches, learn
+from simenv.training.finetune import finetune
+from simenv.training.ground import Ground, TrainSettings, by_counting, prepare
+from simenv.training.learn import Answers, Progress, batches, learn
 from simenv.training.resume import begin, digest
-from simenv.training.world_model import WorldModelSize, new_model, train_tokenizer
+from simenv.training.world_model import new_model, train_tokenizer
 
-
-@final
-@dataclass(frozen=True)
-class TrainSettings:
-    """How a population is made."""
-
-    prompt: PromptSettings = field(default_factory=lambda: preset("compact"))
-    """What prompts hold; see agents/prompt.py for the presets."""
-    base: str | None = None
-    """Hugging Face name or path of a causal LM; None: the embedded model, trained here from nothing."""
-    size: WorldModelSize = field(default_factory=WorldModelSize)
-    """Shape of the embedded model."""
-    world: LearnSettings = field(default_factory=LearnSettings)
-    """Training of the embedded model."""
-    lora: LoraSettings = field(default_factory=LoraSettings)
-    """Training of the adapters."""
-    arm: Arm = "persona"
-    """"none": no adapter; "single": one for all; "persona": one each."""
-    cluster: ClusterSettings = field(default_factory=ClusterSettings)
-    """How members are grouped into personas; method="random" is the control arm."""
-    cluster_on: FeatureKind = "numbers"
-    """What of a profile is compared: its numbers, its text (the paper's way) or both."""
-    readout: Literal["auto", "fused", "lm", "prior"] = "auto"
-    """What answers: the pool of language model and prior, or one alone. "auto": the pool where the prompt shows the
-    taste match, which rests on the same prior; else the language model alone."""
-    exit: Literal["hazard", "answer"] = "hazard"
-    """Leave by the fitted hazard, or by the persona's own stay/leave answer."""
-    crowd: CrowdSettings = field(default_factory=CrowdSettings)
-    """Item statistics."""
-    choice: Choice = field(default_factory=Choice)
-    """What is looked at and taken; assumed."""
-    embedder: str = "tfidf"
-    """Text embedder of items and profiles: "tfidf", "glove:FOLDER" or "st:NAME"."""
-    page_size: int = 10
-    """Ratings of the log that count as one page of a visit."""
-    users_per_epoch: int = 800
-    """Users whose histories are cut anew in each epoch."""
-    validation: float = 0.1
-    """Share of the training users kept for calibration."""
-    seed: int = 0
-
+__all__ = ["Show", "TrainSettings", "train"]
 
 Show = Callable[[str], Progress]
 """Given the name of a stage, returns what is called after each of its steps."""
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Ground:
-    """What every stage stands on: known rows, item statistics and who learns from whom."""
-
-    log: InteractionLog
-    catalogue: Catalogue
-    member: NDArray[np.int64]
-    settings: TrainSettings
-    crowd: Crowd
-    space: ItemSpace
-    folds: Folds
-    pupils: NDArray[np.int64]
-    """Users the world model and the prior learn from."""
-    judges: NDArray[np.int64]
-    """Users kept for calibration."""
-
-    @classmethod
-    def of(
-        cls, log: InteractionLog, catalogue: Catalogue, member: NDArray[np.int64], settings: TrainSettings
-    ) -> Ground:
-        """Return item statistics and the division of users."""
-        crowd = Crowd.fit(log, catalogue, settings.crowd, seed=settings.seed)
-        if not settings.prompt.collaborative:
-            crowd = crowd.without_opinions()
-        space = ItemSpace.of(crowd, catalogue, by_name(settings.embedder), mix=settings.prompt.mix)
-        folds = Folds.fit(log, catalogue, settings.crowd, space, settings.seed, blind=crowd.blind)
-        pool = _pool(log, member)
-        order = generator(settings.seed, "judges").permutation(pool)
-        n = int(np.clip(round(len(pool) * settings.validation), min(20, len(pool) // 2), 200))
-        return cls(log, catalogue, member, settings, crowd, space, folds, np.sort(order[n:]), np.sort(order[:n]))
-
-    def truncated(self, cut: NDArray[np.int64] | None) -> NDArray[np.bool_]:
-        """Return bool[U]: whose last known visit may go on in rows that are not known."""
-        member = np.isin(np.arange(self.log.n_users), self.member)
-        return member if cut is None else member | (cut < np.iinfo(np.int64).max)
-
-    @property
-    def writer(self) -> PromptWriter:
-        """The one prompt."""
-        return PromptWriter(self.catalogue, self.log.scale, self.settings.prompt)
-
-
-def _pool(log: InteractionLog, member: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return who may be learned from: users who are not simulated, or everybody where these are fewer than 100."""
-    able = np.flatnonzero(log.count >= 5)
-    others = np.setdiff1d(able, member)
-    pool = others if len(others) >= 100 else able
-    if len(pool) < 4:
-        raise ConfigError(
-            f"only {len(pool)} users have five or more known ratings; simenv needs at least four such users."
-        )
-    return pool
 
 
 def train(
@@ -150,6 +54,7 @@ def train(
     *,
     cut: NDArray[np.int64] | None = None,
     training_log: InteractionLog | None = None,
+    distiller: Distiller | None = None,
     provenance: dict[str, str] | None = None,
     show: Show | None = None,
 ) -> SimulatedPopulation:
@@ -158,6 +63,7 @@ def train(
     log: past rows of the members and any rows of others that may be known (the past of a Split).
     cut: int64[U], `Split.cut`; rows at or after a member's cut are refused. None: no times.
     training_log: contestants' rows, kept with the population for environments. None: not kept.
+    distiller: from histories to Ms and Ml; None: by counting, free and instant.
     Work that was interrupted goes on; a finished folder is loaded.
 
     Raises:
@@ -171,12 +77,11 @@ def train(
     show = show or (lambda name: lambda step, steps, loss: None)
     if settings.exit == "answer" and log.time is None:
         raise ConfigError('exit="answer" is learned from visits and this log has no times; use exit="hazard".')
-    if begin(folder, log, catalogue, member, repr(settings), cut, training_log):
+    distiller = distiller or by_counting(settings)
+    if begin(folder, log, catalogue, member, repr((settings, distiller)), cut, training_log):
         return load(folder)
-    ground = Ground.of(log, catalogue, member, settings)
-    memory = Memory.of(log.of_users(member), ground.crowd, catalogue, ground.space)
-    memory.check(cut)
-    lessons, profiles = _lessons(ground, cut)
+    ground, profiles, memory = prepare(log, catalogue, member, settings, distiller, cut)
+    lessons = _lessons(ground, profiles.cuts, cut)
     model, segments, answers = _base(ground, lessons, folder, show)
     clustering = cluster(features(profiles, settings.cluster_on, by_name(settings.embedder)), settings.cluster)
     personas = Personas.of(clustering.label, member, profiles, log.n_users)
@@ -206,15 +111,14 @@ def _arm(settings: TrainSettings) -> ReadArm:
     return "fused" if settings.prompt.match else "lm"
 
 
-def _lessons(ground: Ground, cut: NDArray[np.int64] | None = None) -> tuple[LessonWriter, Profiles]:
-    """Return the writer of lessons (with the fitted prior) and the members' profiles."""
+def _lessons(ground: Ground, cuts: TraitCuts, cut: NDArray[np.int64] | None = None) -> LessonWriter:
+    """Return the writer of lessons, with the fitted prior. cuts: the members' trait cuts."""
     s, log = ground.settings, ground.log
-    profiles = Profiles.of_log(log, ground.member, ground.crowd, ground.catalogue)
     prior = fit_prior(log, ground.folds, ground.pupils, derive(s.seed, "prior"))
     pages = None  # the embedded model always learns to leave; a given base only where it will be asked
     if log.time is not None and (s.base is None or s.exit == "answer"):
         pages = Pages.of(person_periods(log, page_size=s.page_size), ground.truncated(cut))
-    return LessonWriter(ground.writer, profiles.cuts, prior, pages=pages), profiles
+    return LessonWriter(ground.writer, cuts, prior, pages=pages)
 
 
 def _epoch(ground: Ground, lessons: LessonWriter, user: NDArray[np.int64], name: str) -> Callable[[int], list[Lesson]]:

@@ -14,7 +14,8 @@ from simenv.agents.prompt import PRESET, PromptWriter
 from simenv.datasets.synthetic import World
 from simenv.training.calibrate import Asked, ask, calibrate, persistence
 from simenv.training.examples import LessonWriter, evidence
-from simenv.training.pipeline import Ground, _lessons
+from simenv.training.ground import Ground, prepare
+from simenv.training.pipeline import _lessons
 
 
 def planted(rho: float, n_users: int = 500, each: int = 30, size: int = 5, seed: int = 0) -> Asked:
@@ -58,8 +59,8 @@ def test_the_pool_of_the_truth_is_the_truth() -> None:
 
 @pytest.fixture(scope="module")
 def lessons(tiny_world: World, tiny_settings: Any) -> tuple[LessonWriter, Ground]:
-    ground = Ground.of(tiny_world.log, tiny_world.catalogue, np.arange(12), tiny_settings)
-    return _lessons(ground)[0], ground
+    ground, profiles, _ = prepare(tiny_world.log, tiny_world.catalogue, np.arange(12), tiny_settings)
+    return _lessons(ground, profiles.cuts), ground
 
 
 def test_asking(lessons: tuple[LessonWriter, Ground], tiny_world: World) -> None:

@@ -162,10 +162,12 @@ def test_memories_come_from_the_context(tiny_world: World, folds: Folds, name: s
     for e in evidence(tiny_world.log, folds, EVERYONE, 6):
         c = e.contexts
         for n, suffix in enumerate(lessons.suffixes(e)):
-            recalled = [s for s in suffix if s.startswith("Rated ")]
+            words = name == "paper"
+            recalled = [s for s in suffix if (s.endswith("\n") if words else s.startswith("Rated "))]
             context, _ = rows(c, int(c.row[n]))
-            own = {f"Rated {catalogue.title[i]} {r:g}" for i, r in context}
-            assert {s.split(":", 1)[0].rstrip(";") if k == 1 else s.rstrip(";") for s in recalled} <= own
+            own = {(catalogue.title[i], f"I gave it {r:g} ") for i, r in context}
+            rated = {f"Rated {catalogue.title[i]} {r:g};" for i, r in context}
+            assert all(any(s.startswith(t + ": " + r) for t, r in own) if words else s in rated for s in recalled)
             assert len(recalled) <= k
             found += len(recalled)
     assert (found > 0) == (k > 0)

@@ -18,7 +18,8 @@ from simenv.datasets.synthetic import World
 from simenv.errors import LeakageError
 from simenv.log import InteractionLog, Split
 from simenv.training.cluster import cluster, features
-from simenv.training.pipeline import Ground, TrainSettings, _epoch, _lessons, train
+from simenv.training.ground import TrainSettings, prepare
+from simenv.training.pipeline import _epoch, _lessons, train
 
 MEMBER = np.arange(12)
 Cut = Callable[[InteractionLog], Split]
@@ -70,9 +71,8 @@ def arrays(thing: Any) -> dict[str, bytes]:
 
 def built(past: InteractionLog, world: World, settings: TrainSettings) -> dict[str, Any]:
     """Everything that is known before a weight is trained, by name."""
-    ground = Ground.of(past, world.catalogue, MEMBER, settings)
-    memory = Memory.of(past.of_users(MEMBER), ground.crowd, world.catalogue, ground.space)
-    lessons, profiles = _lessons(ground)
+    ground, profiles, memory = prepare(past, world.catalogue, MEMBER, settings)
+    lessons = _lessons(ground, profiles.cuts)
     clusters = cluster(features(profiles, "both", by_name("tfidf")), settings.cluster)
     drawn = _epoch(ground, lessons, ground.pupils, "world")(0)
     made: dict[str, Any] = {
@@ -143,7 +143,7 @@ def test_one_event_at_the_cut_is_refused(
     tiny_world: World, tiny_settings: TrainSettings, tmp_path: Path, tiny_split: Split
 ) -> None:
     """The first event that is no past; the last one that is, passes."""
-    ground = Ground.of(tiny_split.past, tiny_world.catalogue, MEMBER, tiny_settings)
+    ground, _, _ = prepare(tiny_split.past, tiny_world.catalogue, MEMBER, tiny_settings)
     of = (ground.crowd, tiny_world.catalogue, ground.space)
     Memory.of(tiny_split.past, *of).check(tiny_split.cut)
     spoiled = leaked(tiny_split)
