@@ -165,9 +165,11 @@ def test_memories_come_from_the_context(tiny_world: World, folds: Folds, name: s
             words = name == "paper"
             recalled = [s for s in suffix if (s.endswith("\n") if words else s.startswith("Rated "))]
             context, _ = rows(c, int(c.row[n]))
-            own = {(catalogue.title[i], f"I gave it {r:g} ") for i, r in context}
+            own = {(catalogue.title[i], f"I gave it {r:g}") for i, r in context}
             rated = {f"Rated {catalogue.title[i]} {r:g};" for i, r in context}
-            assert all(any(s.startswith(t + ": " + r) for t, r in own) if words else s in rated for s in recalled)
+            assert all(any(s.startswith(f"{t}: {r}") for t, r in own) if words else s in rated for s in recalled), (
+                recalled
+            )
             assert len(recalled) <= k
             found += len(recalled)
     assert (found > 0) == (k > 0)
