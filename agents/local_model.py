@@ -67,11 +67,23 @@ class LocalModel:
 
     @classmethod
     def load(cls, name: str | Path, adapters: Mapping[str, Path] | None = None, **options: Any) -> LocalModel:
-        """Load a base by Hugging Face name or local folder; bfloat16 where the hardware computes it."""
+        """Load a base by Hugging Face name or local folder; bfloat16 where the hardware computes it.
+
+        Raises:
+            ConfigError: there is no such model, or it cannot be fetched.
+
+        """
         device = best_device()
         dtype = torch.bfloat16 if has_bf16(device) else torch.float32
-        model = AutoModelForCausalLM.from_pretrained(str(name), dtype=dtype).to(device)
-        return cls(model, AutoTokenizer.from_pretrained(str(name)), adapters, **options)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(str(name))
+            model = AutoModelForCausalLM.from_pretrained(str(name), dtype=dtype).to(device)
+        except OSError as error:
+            raise ConfigError(
+                f"the base model {str(name)!r} cannot be loaded: it is no folder with a model, and no name that can be "
+                f"fetched from here ({str(error).splitlines()[0]}). Give a local folder, or a Hugging Face name."
+            ) from error
+        return cls(model, tokenizer, adapters, **options)
 
     @property
     def base(self) -> Any:

@@ -96,10 +96,9 @@ def save(parts: Parts, folder: Path) -> None:
     parts.catalogue.to_frame().to_parquet(folder / "catalogue.parquet")
     cut: dict[str, Any] = {} if parts.cut is None else {"cut": parts.cut}
     np.savez(folder / "member.npz", member=parts.member, user_mean=parts.user_mean, activity=parts.activity, **cut)
-    _write(
-        folder / "index.json",
-        {"users": parts.users.ids, "items": parts.catalogue.items.ids, "noun": parts.catalogue.noun},
-    )
+    note = "exact" if parts.training_log is None else parts.training_log.time_note
+    ids = {"users": parts.users.ids, "items": parts.catalogue.items.ids}
+    _write(folder / "index.json", {**ids, "noun": parts.catalogue.noun, "time_note": note})
     _write(folder / "behaviour.json", asdict(parts.behaviour) | {"scale": asdict(parts.scale)})
     if parts.training_log is not None:
         log = parts.training_log
@@ -262,7 +261,9 @@ def _training_log(folder: Path, users: Index, items: Index, scale: RatingScale) 
         return None
     frame = pd.read_parquet(path)
     time = frame["time"].to_numpy() if "time" in frame else None
-    return InteractionLog.of(users, items, frame["user"], frame["item"], frame["rating"], time, scale)
+    note = json.loads((folder / "index.json").read_text())["time_note"]
+    rows = (frame["user"], frame["item"], frame["rating"], time)
+    return InteractionLog.of(users, items, *rows, scale, time_note=note)
 
 
 def _kept(file: Path, folder: Path) -> bool:

@@ -81,10 +81,10 @@ def train(
     if begin(folder, log, catalogue, member, repr((settings, distiller)), cut, training_log):
         return load(folder)
     ground, profiles, memory = prepare(log, catalogue, member, settings, distiller, cut)
-    lessons = _lessons(ground, profiles.cuts, cut)
-    model, segments, answers = _base(ground, lessons, folder, show)
     clustering = cluster(features(profiles, settings.cluster_on, by_name(settings.embedder)), settings.cluster)
     personas = Personas.of(clustering.label, member, profiles, log.n_users)
+    lessons = _lessons(ground, profiles.cuts, cut)
+    model, segments, answers = _base(ground, lessons, folder, show)
     personas = _adapters(ground, lessons, personas, model, segments, answers, folder, show)
     asked = ask(lessons, LocalModel(model, segments.tokenizer), _judged(ground))
     readout, rho = calibrate(asked, _arm(settings))

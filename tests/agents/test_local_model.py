@@ -204,3 +204,8 @@ def test_a_public_model(stories: Path, tmp_path: Path) -> None:
         fast = model.score(prompts, DIGITS, adapters=names[: len(prompts)])
         plain = model.score_plainly(prompts, DIGITS, adapters=names[: len(prompts)])
         np.testing.assert_allclose(fast, plain, atol=1e-4)
+
+
+def test_a_base_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"the base model .*nowhere' cannot be loaded: .* Give a local folder"):
+        LocalModel.load(tmp_path / "nowhere")

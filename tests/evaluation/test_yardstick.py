@@ -62,7 +62,7 @@ def rmse(yardstick: Yardstick, past: InteractionLog, future: InteractionLog, see
     return float(np.sqrt(np.mean(error**2)))
 
 
-@pytest.mark.parametrize("yardstick", LIGHT, ids=repr)
+@pytest.mark.parametrize("yardstick", LIGHT, ids=lambda y: type(y).__name__)
 def test_contract(yardstick: Yardstick) -> None:
     """Finite, within the scale, one number a pair, repeatable, and unmoved by the other pairs of the call."""
     log = tiny_log()
