@@ -209,9 +209,11 @@ class SimulatedPopulation:
         inside = (user >= 0) & (user < len(self.users))
         bad = user[~(inside & self._is_member[np.where(inside, user, 0)])] if len(self.users) else user
         if len(bad):
+            raw = repr(self.users.ids[bad[0]]) if 0 <= bad[0] < len(self.users) else f"number {bad[0]}"
+            known = ", ".join(repr(i) for i in self.users.decode(self.member[:3]))
             raise UnknownIdError(
-                f"user number {bad[0]} is not simulated here ({len(bad)} such in all); "
-                f"the population has {len(self.member)} members: see population.member."
+                f"user {raw} is not simulated here ({len(bad)} such in all); "
+                f"the population has {len(self.member)} members, such as {known}: see population.member."
             )
 
 
