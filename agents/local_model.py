@@ -8,7 +8,9 @@ adapter_names). `score_plainly` is the reference: one whole prompt at a time.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
 
@@ -32,6 +34,14 @@ def has_bf16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported())
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+@contextmanager
+def peft_at_work() -> Iterator[None]:
+    """Keep torch's random state (peft draws weights before it loads them); hide a notice meant for peft's authors."""
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+        yield
 
 
 def best_device() -> torch.device:
@@ -211,7 +221,7 @@ def _load_adapters(base: Any, adapters: Mapping[str, Path], merged: bool) -> dic
 
     if not adapters:
         return {_BASE: base}
-    with torch.random.fork_rng():  # peft draws weights before it loads them
+    with peft_at_work():
         if merged:
             copies = {
                 name: PeftModel.from_pretrained(copy.deepcopy(base), str(path)).merge_and_unload().eval()

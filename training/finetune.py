@@ -15,6 +15,7 @@ from typing import Any, Literal, final
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
+from simenv.agents.local_model import peft_at_work
 from simenv.agents.packing import SegmentTokenizer
 from simenv.training.examples import Lesson
 from simenv.training.learn import Answers, LearnSettings, Progress, batches, learn
@@ -101,7 +102,7 @@ def _train(
 ) -> Path:
     if (folder / "adapter_model.safetensors").exists():
         return folder
-    with torch.random.fork_rng():
+    with peft_at_work():
         torch.manual_seed(seed)
         model = attach(base, lora) if warm is None else PeftModel.from_pretrained(base, str(warm), is_trainable=True)
     learn(model, segments, answers, batches(epoch, how.prefixes, seed), replace(how), show(folder.name))

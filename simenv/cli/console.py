@@ -6,7 +6,6 @@ Knows nothing of populations or recommenders.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -121,8 +120,6 @@ def quiet_libraries() -> None:
 
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    # peft asks transformers by an old name; nothing a user could do about it.
-    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
 
 
 def tagged(assumption: Mapping[str, str]) -> list[tuple[str, str, str]]:

@@ -38,6 +38,12 @@ class Make:
     page_size: int = 10
     """Ratings of the judge's log that make a page: fewer where it holds only a share of the rows."""
     seed: int = 0
+    memories: int | None = None
+    """Memories recalled per item; None: the preset's."""
+    mix: float | None = None
+    """Weight of text in recall; None: the preset's."""
+    embedder: str = "tfidf"
+    random_personas: bool = False
 
     def settings(self) -> TrainSettings:
         """Return the settings of the pipeline."""
@@ -52,14 +58,18 @@ class Make:
         if self.lora_steps is not None:
             single, own = (replace(s, steps=n) for s, n in _shares(lora, self.lora_steps))
             lora = replace(lora, single=single, persona=own)
+        asked = {"memories": self.memories, "mix": self.mix}
+        recall = {name: value for name, value in asked.items() if value is not None}
+        method: Literal["kmeans", "random"] = "random" if self.random_personas else "kmeans"
         return TrainSettings(
-            prompt=preset(self.prompt),
+            prompt=preset(self.prompt, **recall),
             base=self.base,
             size=sizes[one_of(self.size, tuple(sizes), "--size")],
             world=usual.world if self.steps is None else replace(usual.world, steps=self.steps),
             lora=lora,
             arm=cast(Any, one_of(self.arm, ("none", "single", "persona"), "--arm")),
-            cluster=ClusterSettings(k=_k(self.personas), seed=self.seed),
+            cluster=ClusterSettings(k=_k(self.personas), method=method, seed=self.seed),
+            embedder=self.embedder,
             exit=cast(Any, one_of(self.exit, ("hazard", "answer"), "--exit")),
             page_size=self.page_size,
             seed=self.seed,
@@ -97,6 +107,12 @@ def command(
         float, typer.Option(help="Share of the past that users are made from; recommenders get the rest. 1: both all.")
     ] = 0.5,
     prompt: Annotated[str, typer.Option(help=f"What prompts hold: {', '.join(_PRESETS)}.")] = "compact",
+    memories: Annotated[int | None, typer.Option(help="Memories recalled per item; else as the preset says.")] = None,
+    mix: Annotated[
+        float | None, typer.Option(help="Recall by text (1), by what the crowd rates alike (0), or in between.")
+    ] = None,
+    embedder: Annotated[str, typer.Option(help="Of texts: tfidf, glove:FOLDER, or st:NAME.")] = "tfidf",
+    random_personas: Annotated[bool, typer.Option(help="Deal personas at random: the control arm.")] = False,
     base: Annotated[
         str | None,
         typer.Option(help="Hugging Face name or path of a causal language model. Default: a small one, trained here."),
@@ -141,7 +157,10 @@ def command(
     made = dataset(data, seed, {k: v for k, v in own.items() if v is not None})
     kinds = ("user_time", "global_time", "random")
     how = Cut(users, min_ratings, max_ratings, cast(Any, one_of(split, kinds, "--split")), fraction, share, seed)
-    make = Make(prompt, base, personas, arm, exit, steps, lora_steps, size, page_of(share), seed)
+    make = Make(
+        prompt, base, personas, arm, exit, steps, lora_steps, size, page_of(share), seed,
+        memories, mix, embedder, random_personas,
+    )  # fmt: skip
     trial = Trial.of(made.log, how)
     say(f"{made.name}: {len(made.log)} ratings. {made.note} {trial.note}.")
     population = run(trial, made.catalogue, make, folder, made.name)
