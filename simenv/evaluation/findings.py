@@ -5,7 +5,7 @@ Knows arrays by name only; no population, no recommender.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
@@ -133,13 +133,19 @@ class Findings:
                 out[factor] = {n: float(np.mean(self.results[n, arm, 0, seed]["pages"])) for n in self.names}
         return out if any(f != 1 for f in out) else {}
 
-    def order_kept(self) -> tuple[float, float]:
-        """Return in what share of the other factors the first by pages, and the whole order, are those at factor 1."""
+    def order_kept(self) -> tuple[float, float, float]:
+        """Return how much of the order at factor 1 holds at the other factors.
+
+        Share of factors with the same first by pages; share of (pair, factor) with the pair in the same order; share of
+        factors with the whole order.
+        """
         seed = self.settings.seeds[0]
         base = {n: float(np.mean(self.results[n, "session", 0, seed]["pages"])) for n in self.names}
         other = [v for factor, v in self.sweep.items() if factor != 1]
-        top, whole = ([_signs(base, v, leader=leader) for v in other] for leader in (True, False))
-        return float(np.mean(top)), float(np.mean(whole))
+        first = [max(self.names, key=base.__getitem__) == max(self.names, key=v.__getitem__) for v in other]
+        kept = [_same_order(base, v) for v in other]
+        pairs = float(np.mean(kept)) if len(self.names) > 1 else 1.0
+        return float(np.mean(first)), pairs, float(np.mean([k.all() for k in kept]))
 
     def agreement(self) -> list[Agreement]:
         """Return how right the simulator, NDCG and mean true rating were about the true world."""
@@ -168,7 +174,7 @@ class Findings:
         out["uncertainty"] = {n: vars(self.uncertainty(n)) for n in self.names}
         out["sweep"] = {f"{f:g}": v for f, v in self.sweep.items()}
         if self.sweep:
-            out["sweep_order_kept"] = dict(zip(("top", "all"), self.order_kept(), strict=True))
+            out["sweep_order_kept"] = dict(zip(("top", "pairs", "all"), self.order_kept(), strict=True))
         if self.has("true utility"):
             out["agreement"] = [vars(a) for a in self.agreement()]
             out["true_pairs"] = _pairs(self.league("true utility"), self.alpha)
@@ -189,11 +195,10 @@ def _pairs(league: League, alpha: float) -> list[dict[str, Any]]:
     ]
 
 
-def _signs(base: Mapping[str, float], other: Mapping[str, float], *, leader: bool) -> bool:
-    names: Sequence[str] = list(base)
-    if leader:
-        return max(names, key=base.__getitem__) == max(names, key=other.__getitem__)
-    return all(np.sign(base[a] - base[b]) == np.sign(other[a] - other[b]) for a, b in combinations(names, 2))
+def _same_order(base: Mapping[str, float], other: Mapping[str, float]) -> NDArray[np.bool_]:
+    """Return, for every pair of names, whether both orders agree."""
+    pairs = combinations(base, 2)
+    return np.array([np.sign(base[a] - base[b]) == np.sign(other[a] - other[b]) for a, b in pairs], bool)
 
 
 def _nanmean(value: Floats) -> Floats:

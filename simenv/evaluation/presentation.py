@@ -192,14 +192,14 @@ def _sweep(found: Findings) -> Section | None:
         return None
     if not found.sweep:
         return Section(title, "Not swept: this population has no with_exit_slope(factor).")
-    top, whole = found.order_kept()
+    top, pairs, whole = found.order_kept()
     order = [found.names[n] for n in found.headline.order]
     kind: Literal["assumed"] = "assumed"
     columns = (Column("slope x"), *[Column(n, kind, "pages per visit", "high") for n in order])
     rows = tuple({"slope x": f"{f:g}"} | {n: v[n] for n in order} for f, v in found.sweep.items())
     text = (
-        f"The first by pages stays first at {top:.0%} of the other factors; the whole order holds at {whole:.0%}. "
-        "Compared with factor 1, at the first seed."
+        f"Compared with factor 1, at the first seed: {pairs:.0%} of the pairs keep their order over the other factors; "
+        f"the first by pages stays first at {top:.0%} of them; the whole order holds at {whole:.0%}."
     )
     return Section(title, text, columns, rows)
 

@@ -140,7 +140,9 @@ def test_sweep_counts_the_other_factors(full: Outcome) -> None:
     assert len(set(flat.values())) == 1
     steep = full.result["sweep"]["2"]
     assert steep["good"] > steep["rand"]
-    assert full.result["sweep_order_kept"]["all"] <= 0.75
+    kept = full.result["sweep_order_kept"]
+    assert kept["all"] <= 0.75
+    assert kept["all"] <= kept["pairs"] <= 1
 
 
 def test_a_population_without_the_dial_says_so(world: Any) -> None:
