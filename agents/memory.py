@@ -91,6 +91,12 @@ class Memory:
         """int64[U+1]: entries of user u stand at start[u]:start[u+1]."""
         return np.concatenate([[0], np.cumsum(np.bincount(self.user, minlength=self.n_users))]).astype(np.int64)
 
+    def entries(self, user: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return int64[B, H]: the entries of users [B], oldest first, padded at the end with -1."""
+        size = self.start[user + 1] - self.start[user]
+        place = np.arange(int(size.max(initial=0)))[None, :]
+        return np.where(place < size[:, None], self.start[user][:, None] + place, -1)
+
     def recall(self, user: NDArray[np.int64], item: NDArray[np.int64], k: int) -> NDArray[np.int64]:
         """Return entry int64[B, K, k]: what users [B] remember at items [B, K], best first, -1: none.
 
@@ -104,7 +110,9 @@ class Memory:
         user, item = np.asarray(user, np.int64), np.asarray(item, np.int64)
         self._check(user, item)
         own, row = np.unique(user, return_inverse=True)
-        place = nearest(self.space, self._context(own), np.repeat(row, item.shape[1]), item.reshape(-1), k)
+        entry = self.entries(own)
+        context = np.where(entry >= 0, self.item[entry], -1) if entry.size else entry
+        place = nearest(self.space, context, np.repeat(row, item.shape[1]), item.reshape(-1), k)
         place = place.reshape(*item.shape, k)
         return np.where(place >= 0, self.start[user][:, None, None] + place, -1)
 
@@ -202,14 +210,6 @@ class Memory:
             space = ItemSpace(data["text"], crowd.similarity, crowd.core, float(data["mix"]), floor)
             time = data["time"] if "time" in data.files else None
             return cls(**{n: data[n] for n in _ARRAYS}, time=time, space=space, crowd=crowd, catalogue=catalogue)
-
-    def _context(self, user: NDArray[np.int64]) -> NDArray[np.int64]:
-        size = self.start[user + 1] - self.start[user]
-        place = np.arange(int(size.max(initial=0)))[None, :]
-        entry = np.minimum(self.start[user][:, None] + place, max(len(self) - 1, 0))
-        return (
-            np.where(place < size[:, None], self.item[entry], -1) if len(self) else np.empty((len(user), 0), np.int64)
-        )
 
     def _past(self, user: int) -> Past:
         known = self._pasts.get(user)

@@ -33,7 +33,7 @@ from simenv.agents.readout import Readout
 from simenv.catalogue import Catalogue
 from simenv.errors import StoreError
 from simenv.index import Index
-from simenv.log import InteractionLog
+from simenv.log import InteractionLog, TimeNote
 from simenv.scale import RatingScale
 
 VERSION = 1
@@ -150,7 +150,7 @@ def load(path: str | Path) -> SimulatedPopulation:
         cut=cut,
         catalogue=catalogue,
         persona=tuple(personas[k].name if k >= 0 else "" for k in personas.label),
-        training_log=_training_log(folder, users, items, scale),
+        training_log=_training_log(folder, users, items, scale, index["time_note"]),
         provenance={**manifest["provenance"], "population": _digest(folder / MANIFEST)},
     )
 
@@ -219,13 +219,11 @@ def _mind(
 
 def context_of(memory: Memory, member: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return what members [M] are known by: item [M, H] and rating [M, H], padded with -1 and NaN."""
-    size = memory.start[member + 1] - memory.start[member]
-    width = int(size.max(initial=0))
-    item, rating = np.full((len(member), width), -1, np.int64), np.full((len(member), width), np.nan, np.float32)
-    for m, user in enumerate(member):
-        own = slice(memory.start[user], memory.start[user + 1])
-        item[m, : size[m]], rating[m, : size[m]] = memory.item[own], memory.rating[own]
-    return item, rating
+    entry = memory.entries(member)
+    if not entry.size:
+        return entry, entry.astype(np.float32)
+    item, rating = memory.item[entry], memory.rating[entry]
+    return np.where(entry >= 0, item, -1), np.where(entry >= 0, rating, np.float32(np.nan))
 
 
 def speakers(personas: Personas, member: NDArray[np.int64]) -> tuple[str | None, ...]:
@@ -255,13 +253,14 @@ def _behaviour(folder: Path) -> tuple[Behaviour, RatingScale]:
     return Behaviour(**made, **rest), scale
 
 
-def _training_log(folder: Path, users: Index, items: Index, scale: RatingScale) -> InteractionLog | None:
+def _training_log(
+    folder: Path, users: Index, items: Index, scale: RatingScale, note: TimeNote
+) -> InteractionLog | None:
     path = folder / "contestants.parquet"
     if not path.exists():
         return None
     frame = pd.read_parquet(path)
     time = frame["time"].to_numpy() if "time" in frame else None
-    note = json.loads((folder / "index.json").read_text())["time_note"]
     rows = (frame["user"], frame["item"], frame["rating"], time)
     return InteractionLog.of(users, items, *rows, scale, time_note=note)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, final
 
@@ -105,7 +105,7 @@ def _train(
     with peft_at_work():
         torch.manual_seed(seed)
         model = attach(base, lora) if warm is None else PeftModel.from_pretrained(base, str(warm), is_trainable=True)
-    learn(model, segments, answers, batches(epoch, how.prefixes, seed), replace(how), show(folder.name))
+    learn(model, segments, answers, batches(epoch, how.prefixes, seed), how, show(folder.name))
     _save(model, folder)
     model.unload()
     return folder

@@ -17,7 +17,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from simenv.agents.local_model import has_bf16
+from simenv.agents.local_model import best_device, has_bf16
 from simenv.agents.packing import Ragged, SegmentTokenizer, encode_prefixes, last_logits
 from simenv.errors import ConfigError
 from simenv.training.examples import Lesson
@@ -80,10 +80,8 @@ def learn(
     free = [p for p in model.parameters() if p.requires_grad]
     if not free:
         raise ConfigError("no parameter of the model requires a gradient; attach a LoRA or unfreeze the base.")
-    accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(),
-        mixed_precision="bf16" if has_bf16(torch.device("cuda" if torch.cuda.is_available() else "cpu")) else "no",
-    )
+    device = best_device()
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="bf16" if has_bf16(device) else "no")
     optimiser = torch.optim.AdamW(free, lr=settings.rate, weight_decay=settings.decay, betas=(0.9, 0.98))
     model, optimiser = accelerator.prepare(model, optimiser)
     losses = []
