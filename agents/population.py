@@ -14,7 +14,7 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtri
 
 from simenv.agents.choice import Choice
 from simenv.agents.exit import DECAY, ExitModel
@@ -23,7 +23,7 @@ from simenv.errors import ConfigError, UnknownIdError
 from simenv.index import Index, RawId
 from simenv.log import InteractionLog
 from simenv.protocols import Answer, RatingModel
-from simenv.randomness import Purpose, uniform
+from simenv.randomness import Purpose, shared_luck, uniform
 from simenv.scale import RatingScale
 from simenv.session import Response, Slate, UserState
 
@@ -177,10 +177,7 @@ class SimulatedPopulation:
     def _luck(self, state: UserState, item: NDArray[np.int64]) -> Floats:
         """Return the quantile [B, K] at which each rating is drawn."""
         pair = uniform(state.key[:, None], state.user[:, None], item, purpose=Purpose.RATING)
-        if self.rho == 0:
-            return pair
-        mood = ndtri(uniform(state.key, state.user, purpose=Purpose.MOOD))[:, None]
-        return np.asarray(ndtr(np.sqrt(self.rho) * mood + np.sqrt(1 - self.rho) * ndtri(pair)))
+        return shared_luck(pair, uniform(state.key, state.user, purpose=Purpose.MOOD)[:, None], self.rho)
 
     def _felt(self, state: UserState, item: NDArray[np.int64], expected: Floats) -> UserState:
         filled = item >= 0

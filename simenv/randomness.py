@@ -58,3 +58,16 @@ def uniform(key: ArrayLike, *counters: ArrayLike, purpose: Purpose) -> NDArray[n
     """Return uniforms in the open interval (0, 1), one per broadcast element of key and counters."""
     bits = counter_hash(key, *counters, int(purpose))
     return ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+
+
+def shared_luck(own: NDArray[np.float64], mood: NDArray[np.float64], rho: float) -> NDArray[np.float64]:
+    """Return the quantiles at which one user's answers are drawn: a share `rho` of their luck is common.
+
+    A Gaussian copula with one factor, Phi(sqrt(rho) Phi^-1(mood) + sqrt(1 - rho) Phi^-1(own)), for uniforms `own`
+    (each answer's) and `mood` (the user's), broadcast. Uniform for every rho; 0 returns `own`.
+    """
+    if rho == 0:
+        return own
+    from scipy.special import ndtr, ndtri
+
+    return np.asarray(ndtr(np.sqrt(rho) * ndtri(mood) + np.sqrt(1 - rho) * ndtri(own)), np.float64)
