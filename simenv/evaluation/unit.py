@@ -101,7 +101,7 @@ def population_fingerprint(population: Population) -> str:
     `fingerprint: str` of their own.
     """
     own = getattr(population, "fingerprint", None)
-    if own is not None:
+    if own:  # "": made in memory, so it must be told by its answers
         return digest(str(own))
     member = _spread(population.member, 16)
     item = _spread(np.arange(len(population.items)), 8)
