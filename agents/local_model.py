@@ -21,6 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from simenv.agents.language_model import Prompt
 from simenv.agents.packing import ChatForm, PrefixCache, Ragged, SegmentTokenizer, encode_prefixes, last_logits
+from simenv.agents.writing import continued, ends
 from simenv.errors import ConfigError
 
 _MERGE_BELOW = 20_000_000
@@ -128,17 +129,30 @@ class LocalModel:
         return np.stack(rows).astype(np.float32)
 
     def write(
-        self, prompts: Sequence[Prompt], *, adapters: Sequence[str | None], max_tokens: int, seed: int
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        adapters: Sequence[str | None],
+        max_tokens: int,
+        seed: int,
+        greedy: bool = False,
+        options: Sequence[str] = (),
     ) -> list[str]:
-        """Return sampled continuations, reproducible by seed on one machine."""
+        """Return continuations: sampled, reproducible by seed on one machine; or greedy, in batches and without luck.
+
+        options: begin where `score` reads these, behind the blank it may put after the question; (): right behind it.
+        """
         self._check(prompts, adapters)
+        glue = {q: self.segments.answer_ids(q, options)[0] if options else [] for q in {p.suffix[-1] for p in prompts}}
+        suffix = [self.segments.suffix_ids(p.suffix, glue[p.suffix[-1]]) for p in prompts]
+        if greedy:
+            return self._write_greedily(prompts, adapters, suffix, max_tokens)
         texts = []
         with torch.random.fork_rng(), torch.inference_mode():
             torch.manual_seed(seed)
-            for prompt, adapter in zip(prompts, adapters, strict=True):
-                ids = self.segments.prefix_ids(prompt.prefix) + self.segments.suffix_ids(prompt.suffix, [])
+            for prompt, adapter, asked in zip(prompts, adapters, suffix, strict=True):
                 model, extra = self._pick([adapter])
-                row = torch.tensor([ids], device=self.device)
+                row = torch.tensor([self.segments.prefix_ids(prompt.prefix) + asked], device=self.device)
                 made = model.generate(
                     input_ids=row,
                     attention_mask=torch.ones_like(row),
@@ -147,6 +161,29 @@ class LocalModel:
                     **extra,
                 )
                 texts.append(self.tokenizer.decode(made[0, row.shape[1] :], skip_special_tokens=True))
+        return texts
+
+    def _write_greedily(
+        self, prompts: Sequence[Prompt], adapters: Sequence[str | None], suffix: list[list[int]], max_tokens: int
+    ) -> list[str]:
+        """Return greedy continuations, prompts of one adapter and one prefix side by side."""
+        texts, step = [""] * len(prompts), self.rows_per_batch
+        order = sorted(range(len(prompts)), key=lambda n: (adapters[n] or "", prompts[n].prefix, len(suffix[n])))
+        for name in dict.fromkeys(adapters[n] for n in order):
+            own = [n for n in order if adapters[n] == name]
+            model, extra = self._pick([name])
+            end = ends(model, self.tokenizer)
+            for batch in (own[start : start + step] for start in range(0, len(own), step)):
+                known = {p: row for row, p in enumerate(dict.fromkeys(prompts[n].prefix for n in batch))}
+                ids = [self.segments.prefix_ids(p) for p in known]
+                row = torch.tensor([known[prompts[n].prefix] for n in batch], device=self.device)
+                asked = Ragged.of([suffix[n] for n in batch], self.device, left=True)
+                for_prefix, for_suffix = ({k: v * size for k, v in extra.items()} for size in (len(ids), len(batch)))
+                with torch.inference_mode():
+                    cache = encode_prefixes(model, Ragged.of(ids, self.device, left=False), **for_prefix)
+                    made = continued(model, cache, row, asked, max_tokens, end, **for_suffix)
+                for n, answer in zip(batch, made, strict=True):
+                    texts[n] = self.tokenizer.decode(answer, skip_special_tokens=True)
         return texts
 
     def _check(self, prompts: Sequence[Prompt], adapters: Sequence[str | None]) -> None:
