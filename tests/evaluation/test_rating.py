@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import pearsonr, wasserstein_distance
-from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, root_mean_squared_error
+from sklearn.metrics import accuracy_score, f1_score, log_loss, mean_absolute_error, root_mean_squared_error
 
 from simenv.errors import ConfigError, DataError
 from simenv.evaluation.rating import Prediction, Truth, measures, sample, statistics
@@ -41,6 +41,18 @@ def test_plain_measures_agree_with_sklearn(scale: RatingScale) -> None:
     assert found["mean_error"] == pytest.approx(float(np.mean(mean - y)))
     assert found["nll"] == pytest.approx(log_loss(scale.encode(y), other, labels=np.arange(len(scale))))
     assert found["accuracy"] == pytest.approx(accuracy_score(scale.encode(y), other.argmax(1)))
+    assert found["macro_f1"] == pytest.approx(f1_score(scale.encode(y), other.argmax(1), average="macro"))
+
+
+def test_macro_f1_counts_the_values_that_are_said_or_given() -> None:
+    """Of 1..5 only 3 and 4 are given and 4 and 5 said: F1 of 3, 4, 5 is 0, 4/5, 0; values 1 and 2 do not count."""
+    truth = Truth(np.array([0, 0, 1, 1]), np.array([4.0, 4.0, 3.0, 3.0]), RatingScale())
+    said = np.eye(5)[[3, 3, 3, 4]]
+    found = measures(truth, Prediction.of(said, truth.scale))
+    assert found["macro_f1"] == pytest.approx(2 * 2 / (2 + 3) / 3)
+    constant = measures(truth, Prediction.of(np.eye(5)[[3, 3, 3, 3]], truth.scale))
+    assert constant["macro_f1"] == pytest.approx((2 / 3 + 0) / 2)
+    assert constant["accuracy"] == 0.5
 
 
 def test_probability_scores_agree_with_loops() -> None:
