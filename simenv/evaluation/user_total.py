@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from simenv.errors import ConfigError, DataError
 from simenv.evaluation.interval import Interval
 from simenv.evaluation.statistics import RESAMPLES, check_level, resampled_means
+from simenv.randomness import generator
 
 Float = NDArray[np.float64]
 Value = Callable[[Float], Float]
@@ -103,3 +105,22 @@ def bootstrap(statistic: Statistic, *, resamples: int = RESAMPLES, seed: int = 0
     drawn = drawn[np.isfinite(drawn)]
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2]) if len(drawn) else (np.nan, np.nan)
     return Interval(float(statistic.value(statistic.total.sum(axis=0))), float(low), float(high), level)
+
+
+def deal(user: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
+    """Return the fold int64[N] of each pair's user: users are dealt at random, all pairs of one user to one fold.
+
+    Folds differ by one user at most; with fewer users than folds, each user is a fold.
+
+    Raises:
+        ConfigError: fewer than two folds.
+        DataError: fewer than two users, so that nothing could be held out.
+
+    """
+    ids, row = np.unique(user, return_inverse=True)
+    if folds < 2:
+        raise ConfigError(f"folds must be 2 or more; got {folds}.")
+    if len(ids) < 2:
+        raise DataError(f"holding users out needs at least 2 users; got {len(ids)}.")
+    place = generator(seed, "folds").permutation(len(ids))
+    return np.asarray((place % folds)[row.ravel()], np.int64)

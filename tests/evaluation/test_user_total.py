@@ -3,7 +3,7 @@ import pytest
 
 from simenv.errors import ConfigError, DataError
 from simenv.evaluation.statistics import bootstrap_mean
-from simenv.evaluation.user_total import Statistic, UserTotals, average, bootstrap, ratio
+from simenv.evaluation.user_total import Statistic, UserTotals, average, bootstrap, deal, ratio
 
 
 def test_sums_are_by_user_whatever_the_order() -> None:
@@ -37,3 +37,19 @@ def test_bad_levels_and_single_users_are_refused() -> None:
         bootstrap(Statistic(np.ones((3, 2)), ratio), level=95)
     with pytest.raises(DataError, match="at least 2 users"):
         bootstrap(Statistic(np.ones((1, 2)), ratio))
+
+
+def test_all_pairs_of_a_user_are_dealt_to_one_fold_and_folds_are_even() -> None:
+    user = np.random.default_rng(0).integers(23, size=500) * 5
+    fold = deal(user, 5, seed=1)
+    by_user = {u: set(fold[user == u].tolist()) for u in np.unique(user).tolist()}
+    assert all(len(found) == 1 for found in by_user.values())
+    sizes = np.bincount([found.pop() for found in by_user.values()])
+    assert sorted(sizes.tolist()) == [4, 4, 5, 5, 5]
+    assert (deal(user, 5, seed=1) == fold).all()
+    assert (deal(user, 5, seed=2) != fold).any()
+    assert np.unique(deal(np.array([1, 2, 2]), 10, seed=0)).size == 2
+    with pytest.raises(ConfigError, match="folds must be 2 or more; got 1"):
+        deal(user, 1, seed=0)
+    with pytest.raises(DataError, match="needs at least 2 users; got 1"):
+        deal(np.array([4, 4]), 5, seed=0)
