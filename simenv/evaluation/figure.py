@@ -86,6 +86,22 @@ def bars(caption: str, value: Mapping[str, float], unit: str = "") -> Figure:
     return _figure(caption, draw, height=0.8 + 0.35 * len(value))
 
 
+def columns(caption: str, value: Mapping[str, Mapping[str, float]], unit: str = "") -> Figure:
+    """Return upright bars side by side: series -> name -> height, all series over the names of the first."""
+
+    def draw(axes: Axes) -> None:
+        names = list(next(iter(value.values())))
+        width = 0.8 / len(value)
+        for n, (series, height) in enumerate(value.items()):
+            place = np.arange(len(names)) + (n - (len(value) - 1) / 2) * width
+            axes.bar(place, [height[name] for name in names], width, color=_HUES[n % len(_HUES)], label=series)
+        axes.set_xticks(range(len(names)), names)
+        axes.set_ylabel(unit)
+        axes.legend(frameon=False, fontsize=8)
+
+    return _figure(caption, draw, height=3.2)
+
+
 def _figure(caption: str, draw: Any, *, height: float) -> Figure:
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG

@@ -13,7 +13,6 @@ from typing import Any, cast, final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
 
 from simenv.errors import ConfigError
 from simenv.evaluation.fidelity.held import Held
@@ -22,7 +21,7 @@ from simenv.evaluation.rating import Prediction
 from simenv.evaluation.unit import Unit, UnitStore, Values, digest, population_fingerprint
 from simenv.evaluation.yardstick import BayesianMF, Tuned, Yardstick, fit_with_distribution, standard, tuned_mf
 from simenv.protocols import Population
-from simenv.randomness import generator
+from simenv.randomness import generator, shared_luck
 from simenv.scale import RatingScale
 
 _FORMAT = 1
@@ -92,14 +91,12 @@ def drawn(
 ) -> NDArray[np.float64]:
     """Return float64[D, N] ratings drawn from p [N, R], a user's luck kept within each draw.
 
-    A Gaussian copula over the quantiles: `rho` in [0, 1] is the share of luck that all pairs of one user have in common
-    in one draw, as in one visit. Each rating alone keeps its distribution.
+    rho: share of luck that all pairs of one user have in common in one draw, as in one visit (`shared_luck`).
     """
     ids, row = np.unique(user, return_inverse=True)
-    u = generator(seed, "sampled ratings").random((draws, len(p)))
-    if rho > 0:
-        mood = generator(seed, "sampled moods").standard_normal((draws, len(ids)))[:, row.ravel()]
-        u = ndtr(np.sqrt(rho) * mood + np.sqrt(1 - rho) * ndtri(u))
+    own = generator(seed, "sampled ratings").random((draws, len(p)))
+    mood = generator(seed, "sampled moods").random((draws, len(ids)))[:, row.ravel()]
+    u = shared_luck(own, mood, rho)
     return np.stack([scale.sample(p, line) for line in u])
 
 

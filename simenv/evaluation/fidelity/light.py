@@ -34,6 +34,8 @@ class Criterion:
     """A stricter upper end (lower end where `high` is infinite) that is aimed at; None: none."""
     compares: bool = False
     """True: a difference, whose whole interval must lie inside, ends excluded. False: the estimate must lie inside."""
+    must: bool = True
+    """False: a goal only; it does not change the colour."""
     source: str = ""
     """Where the threshold comes from."""
     form: str = ".3f"
@@ -53,10 +55,11 @@ class Criterion:
         return self.low < value < self.high if self.compares else self.low <= value <= self.high
 
     def reaches_goal(self, value: Interval | None) -> bool | None:
-        """Return whether the estimate reaches the goal; None: there is no goal, or nothing was measured."""
-        if self.goal is None or self.standing(value) == "not measured":
+        """Return whether the goal is reached; None: there is none, or nothing was measured."""
+        if value is None or self.standing(value) == "not measured":
             return None
-        assert value is not None
+        if self.goal is None:
+            return None if self.must else self.standing(value) == "met"
         return value.mean >= self.goal if self.high == inf else self.low <= value.mean <= self.goal
 
 
@@ -73,13 +76,13 @@ class Light:
 
     @property
     def standing(self) -> dict[str, Standing]:
-        """How each requirement stands, by its name."""
+        """How each criterion stands, by its name."""
         return {c.name: c.standing(self.value.get(c.key)) for c in self.criterion}
 
     @property
     def colour(self) -> Colour:
         """Red, amber or green; see the head of the module."""
-        found = set(self.standing.values())
+        found = {self.standing[c.name] for c in self._musts}
         if "missed" in found:
             return "red"
         return "amber" if found & {"missed narrowly", "not sure"} or found <= {"not measured"} else "green"
@@ -87,17 +90,29 @@ class Light:
     @property
     def sentence(self) -> str:
         """The sentence that stands first on a card."""
-        measured = [s for s in self.standing.values() if s != "not measured"]
+        found = [self.standing[c.name] for c in self._musts]
+        measured = [s for s in found if s != "not measured"]
         parts = [f"{measured.count('met')} of {len(measured)} requirements are met"]
         parts = [f"all {len(measured)} requirements are met"] if self.colour == "green" else parts
         order: tuple[Standing, ...] = ("missed", "missed narrowly", "not sure")
         parts += [f"{state}: {self._named(state)}" for state in order if state in measured]
-        absent = [c.name for c in self.criterion if self.standing[c.name] == "not measured"]
+        absent = [c.name for c in self._musts if self.standing[c.name] == "not measured"]
         parts += [f"not measured: {', '.join(absent)}"] if absent else []
+        far = [c.name if not c.must else f"{c.name} ({c.goal:g})" for c in self.criterion if self._open(c)]
+        parts += [f"goals not reached: {', '.join(far)}"] if far else []
         return f"{self.colour.upper()}: {'; '.join(parts)}." + (f" {self.note}" if self.note else "")
 
+    @property
+    def _musts(self) -> list[Criterion]:
+        return [c for c in self.criterion if c.must]
+
+    def _open(self, criterion: Criterion) -> bool:
+        """Return whether the goal of a criterion is not reached; of one that is missed, only that is told."""
+        value = self.value.get(criterion.key)
+        return criterion.reaches_goal(value) is False and (not criterion.must or criterion.standing(value) == "met")
+
     def _named(self, state: Standing) -> str:
-        chosen = [c for c in self.criterion if self.standing[c.name] == state]
+        chosen = [c for c in self._musts if self.standing[c.name] == state]
         return ", ".join(f"{c.name} ({self.value[c.key]:{c.form}})" for c in chosen)
 
 
