@@ -8,6 +8,7 @@ Default settings were chosen by precision at 10 and mean held-out rating on a pe
 latest-small, a few values each; tune them on your own data before you compare with them.
 """
 
+from simenv.recommenders.adversarial import InvertedMF, NoisyMF, PopularTimesMean, TasteMF
 from simenv.recommenders.baseline import BestRated, LongTail, Popular, Random
 from simenv.recommenders.biased_mf import BiasedMF
 from simenv.recommenders.content import Content
@@ -27,12 +28,16 @@ __all__ = [
     "BiasedMF",
     "Content",
     "Exploring",
+    "InvertedMF",
     "ItemKNN",
     "LongTail",
+    "NoisyMF",
     "Oracle",
     "Popular",
+    "PopularTimesMean",
     "Random",
     "Scores",
+    "TasteMF",
     "by_name",
     "from_scores",
     "top",

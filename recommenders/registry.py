@@ -9,6 +9,7 @@ from typing import Final
 
 from simenv.errors import ConfigError
 from simenv.protocols import Recommender
+from simenv.recommenders.adversarial import InvertedMF, NoisyMF, PopularTimesMean, TasteMF
 from simenv.recommenders.baseline import BestRated, LongTail, Popular, Random
 from simenv.recommenders.biased_mf import BiasedMF
 from simenv.recommenders.content import Content
@@ -26,8 +27,13 @@ KNOWN: Final[dict[str, Callable[[], Recommender]]] = {
     "bpr": BPR,
     "mf": BiasedMF,
     "content": Content,
+    "inverted-mf": InvertedMF,
+    "noisy-mf": NoisyMF,
+    "mf-no-item-bias": TasteMF,
+    "popular-x-mean": PopularTimesMean,
 }
-"""Names that `by_name` knows, each with default settings. (The oracle needs a truth, so it has no name here.)"""
+"""Names that `by_name` knows, each with default settings; the last four are wrong on purpose (`adversarial.py`). The
+oracle needs a truth, so it has no name here."""
 
 
 def by_name(names: Iterable[str]) -> list[Recommender]:
