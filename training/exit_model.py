@@ -13,18 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, logsumexp
-from scipy.stats import CensoredData, ecdf
 
 from simenv.agents.exit import DECAY, ExitHazard
-from simenv.errors import ConfigError
 from simenv.log import InteractionLog
+from simenv.pages import GAP, PAGE, length, visit_pages
 
 Floats = NDArray[np.float64]
 
-GAP = 1800
-"""Seconds without a rating after which the next one opens a new visit (the usual 30 minutes of web analytics)."""
-PAGE = 10
-"""Ratings that count as one page."""
 STEPS = 10
 """Free steps of the page hazard; later pages share the last."""
 ENOUGH = 30
@@ -54,30 +49,13 @@ class PersonPeriods:
 
     @property
     def length(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Pages int64[V] and censoring bool[V] of each visit, as `survival` takes them.
-
-        A visit cut off after n pages is known to have outlasted n - 1: that is its length.
-        """
-        last = self.left | self.censored
-        return self.page[last] - self.censored[last], self.censored[last]
+        """Pages int64[V] and censoring bool[V] of each visit; see `simenv.pages.length`."""
+        return length(self.page, self.left, self.censored)
 
     def known(self) -> PersonPeriods:
         """Return the rows whose outcome was seen."""
         rows = ~self.censored
         return PersonPeriods(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
-
-
-def visits(log: InteractionLog, gap: int = GAP) -> NDArray[np.int64]:
-    """Return int64[E]: the number of the visit each event belongs to; `gap` seconds of silence end a visit.
-
-    Raises:
-        ConfigError: the log has no times.
-
-    """
-    if log.time is None:
-        raise ConfigError("visits need times and this log has none.")
-    new = (np.diff(log.user, prepend=-1) != 0) | (np.diff(log.time, prepend=0) > gap)
-    return np.cumsum(new) - 1
 
 
 def person_periods(
@@ -96,26 +74,20 @@ def person_periods(
         rating that moves simulated users, and flattens a fitted slope: give expectations where there are any.
     mean: float64[U], each user's mean; None: the mean of the user's ratings before the page, with five ratings of the
         log's mean added (a user's very first page is judged against the log's mean).
-    page_size: ratings that count as one page. On a random half of a log give half of it.
-    last: "left": a user's last visit ended by leaving, unless it reaches the last `gap` seconds of the log, where
-        nobody can tell (cut off). "censored": no last visit was seen to end; right for the past of a `user_time`
-        split.
+    gap, page_size, last: see `simenv.pages.visit_pages`.
+
+    Raises:
+        ConfigError: the log has no times.
+
     """
-    visit = visits(log, gap)
-    assert log.time is not None
-    place = np.arange(len(log)) - np.searchsorted(visit, visit)
-    start = np.flatnonzero(place % page_size == 0)
-    page, user = place[start] // page_size + 1, log.user[start]
+    cut = visit_pages(log, gap=gap, page_size=page_size, last=last)
     felt = log.rating.astype(np.float64) if value is None else np.asarray(value, np.float64)
-    zero = _past_mean(log, start) if mean is None else np.asarray(mean, np.float64)[user]
-    size = np.diff(np.append(start, len(log)))
-    gap_mean = np.add.reduceat(felt, start) / size - zero if len(start) else np.zeros(0)
-    best = np.maximum.reduceat(felt, start) - zero if len(start) else np.zeros(0)
-    ends = np.append(page[1:] == 1, True)[: len(page)]
-    final = np.append(user[1:] != user[:-1], True)[: len(page)]
-    unseen = final if last == "censored" else final & (log.time[start + size - 1] >= log.time.max(initial=0) - gap)
-    utility = _running(gap_mean, page, decay)
-    return PersonPeriods(user, visit[start], page, utility, best, ends & ~unseen, ends & unseen)
+    zero = _past_mean(log, cut.start) if mean is None else np.asarray(mean, np.float64)[cut.user]
+    some = len(cut.start) > 0
+    gap_mean = np.add.reduceat(felt, cut.start) / cut.size - zero if some else np.zeros(0)
+    best = np.maximum.reduceat(felt, cut.start) - zero if some else np.zeros(0)
+    utility = _running(gap_mean, cut.page, decay)
+    return PersonPeriods(cut.user, cut.visit, cut.page, utility, best, cut.left, cut.censored)
 
 
 def fit_exit(
@@ -155,16 +127,6 @@ def fit_exit(
         return _unfitted(assumed, "no visit of this log was seen to end: every number of exit is assumed")
     note = _note(table, log.time_note)
     return _fitted(known, np.asarray(activity, np.float64)[known.user], slope == "fit", assumed, note)
-
-
-def survival(session_length: NDArray[np.int64], censored: NDArray[np.bool_]) -> Floats:
-    """Return float64[T+1]: Kaplan-Meier estimate of the share of visits longer than 0, 1, .. T pages.
-
-    session_length: int64[V], pages. censored: bool[V], the end was not seen. T is the longest visit.
-    """
-    length = np.asarray(session_length, np.float64)
-    curve = ecdf(CensoredData.right_censored(length, np.asarray(censored, bool))).sf
-    return np.asarray(curve.evaluate(np.arange(int(length.max()) + 1)), np.float64)
 
 
 def _unfitted(assumed: ExitHazard, why: str) -> ExitHazard:

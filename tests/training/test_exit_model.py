@@ -10,9 +10,10 @@ from simenv.datasets.synthetic import World, generate
 from simenv.errors import ConfigError
 from simenv.index import Index
 from simenv.log import InteractionLog
+from simenv.pages import survival
 from simenv.scale import RatingScale
 from simenv.session import Slate
-from simenv.training.exit_model import _random_intercept, fit_exit, person_periods, survival, visits
+from simenv.training.exit_model import _random_intercept, fit_exit, person_periods
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +28,6 @@ def log_of(time: list[int], rating: list[float] | None = None, user: list[int] |
     return InteractionLog.of(users, items, user, range(n), rating or [3.0] * n, time, RatingScale())
 
 
-def test_a_visit_ends_with_half_an_hour_of_silence() -> None:
-    log = log_of([0, 1800, 3601, 3601, 50, 60], user=[0, 0, 0, 0, 1, 1])
-    assert visits(log).tolist() == [0, 0, 1, 1, 2, 2]
-    assert visits(log, gap=3600).tolist() == [0, 0, 0, 0, 1, 1]
-
-
 def test_the_table_of_pages_by_hand() -> None:
     log = log_of([0, 1, 2, 5000, 5001, 90_000], [5, 3, 1, 4, 4, 2])
     table = person_periods(log, page_size=2, mean=np.array([3.0]), decay=0.5, gap=1800)
@@ -44,12 +39,6 @@ def test_the_table_of_pages_by_hand() -> None:
     assert table.censored.tolist() == [False, False, False, True]
     assert [a.tolist() for a in table.length] == [[2, 1, 0], [False, False, True]]
     assert table.known().page.tolist() == [1, 2, 1]
-
-
-def test_last_visits_left_or_cut_off() -> None:
-    log = log_of([0, 5000, 90_000], user=[0, 0, 1])
-    assert person_periods(log).left.tolist() == [True, True, False]
-    assert person_periods(log, last="censored").left.tolist() == [True, False, False]
 
 
 def test_the_past_mean_never_looks_ahead() -> None:
@@ -129,7 +118,7 @@ def test_without_times_everything_is_assumed(world: World) -> None:
     assert "no times" in found.note
     assert replace(found, note="") == ExitHazard()
     with pytest.raises(ConfigError, match="visits need times"):
-        visits(timeless)
+        person_periods(timeless)
 
 
 def test_without_an_end_everything_is_assumed() -> None:
@@ -159,11 +148,6 @@ def test_without_frailty_it_is_penalised_logistic_regression() -> None:
     plain = LogisticRegression(C=0.5, tol=1e-8, max_iter=1000).fit(x[:, 1:], left)
     np.testing.assert_allclose(beta, np.r_[plain.intercept_, plain.coef_[0]], atol=1e-3)
     assert sd == 0
-
-
-def test_survival_by_hand() -> None:
-    curve = survival(np.array([1, 2, 2, 3, 4]), np.array([False, False, True, False, True]))
-    np.testing.assert_allclose(curve, [1, 4 / 5, 4 / 5 * 3 / 4, 4 / 5 * 3 / 4 / 2, 4 / 5 * 3 / 4 / 2])
 
 
 def test_survival_of_the_world_is_that_of_its_first_hazard(world: World) -> None:
