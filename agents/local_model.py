@@ -24,13 +24,21 @@ from simenv.agents.packing import ChatForm, PrefixCache, Ragged, SegmentTokenize
 from simenv.agents.writing import continued, ends
 from simenv.errors import ConfigError
 
-_MERGE_BELOW = 20_000_000
-"""Bases of fewer parameters keep one merged copy per adapter."""
+_SMALL = 20_000_000
+"""Bases of fewer parameters keep one merged copy per adapter, and stay in float32: it costs them nothing, and one
+population then answers alike on every machine."""
 _BASE = "__base__"
 
 
-def has_bf16(device: torch.device) -> bool:
-    """Return whether bfloat16 is computed natively (CPUs: AVX512-BF16 or AMX)."""
+def small(model: Any) -> bool:
+    """Return whether a model is one of the small ones; see _SMALL."""
+    return bool(sum(p.numel() for p in model.parameters()) < _SMALL)
+
+
+def wants_bf16(model: Any, device: torch.device) -> bool:
+    """Return whether to compute in bfloat16: a large model, and hardware that does (CPUs: AVX512-BF16 or AMX)."""
+    if small(model):
+        return False
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
@@ -72,29 +80,29 @@ class LocalModel:
         self.segments = SegmentTokenizer(tokenizer, ChatForm.of(tokenizer))
         self.names = tuple(adapters or {})
         self.users_per_batch, self.rows_per_batch = users_per_batch, rows_per_batch
-        self.merged = sum(p.numel() for p in model.parameters()) < _MERGE_BELOW if merge is None else merge
+        self.merged = small(model) if merge is None else merge
         self._models: dict[str, Any] = _load_adapters(model.eval(), adapters or {}, self.merged)
         self.device = next(model.parameters()).device
 
     @classmethod
     def load(cls, name: str | Path, adapters: Mapping[str, Path] | None = None, **options: Any) -> LocalModel:
-        """Load a base by Hugging Face name or local folder; bfloat16 where the hardware computes it.
+        """Load a base by Hugging Face name or local folder; a large one in bfloat16 where the hardware computes it.
 
         Raises:
             ConfigError: there is no such model, or it cannot be fetched.
 
         """
         device = best_device()
-        dtype = torch.bfloat16 if has_bf16(device) else torch.float32
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(name))
-            model = AutoModelForCausalLM.from_pretrained(str(name), dtype=dtype).to(device)
+            model = AutoModelForCausalLM.from_pretrained(str(name), dtype="auto")
         except OSError as error:
             raise ConfigError(
                 f"the base model {str(name)!r} cannot be loaded: it is no folder with a model, and no name that can be "
                 f"fetched from here ({str(error).splitlines()[0]}). Give a local folder, or a Hugging Face name."
             ) from error
-        return cls(model, tokenizer, adapters, **options)
+        dtype = torch.bfloat16 if wants_bf16(model, device) else torch.float32
+        return cls(model.to(device=device, dtype=dtype), tokenizer, adapters, **options)
 
     @property
     def base(self) -> Any:

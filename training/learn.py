@@ -2,7 +2,7 @@
 
 Loss: cross-entropy of the answer token over the full vocabulary, on the answer only; plus the squared gap between the
 model's expected rating and the prior's (a teacher that makes learning from noisy ratings faster). accelerate places the
-model and chooses bfloat16 where the hardware computes it. Knows nothing of users or items.
+model and chooses bfloat16 for large models where the hardware computes it. Knows nothing of users or items.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from simenv.agents.local_model import best_device, has_bf16
+from simenv.agents.local_model import best_device, wants_bf16
 from simenv.agents.packing import Ragged, SegmentTokenizer, encode_prefixes, last_logits
 from simenv.errors import ConfigError
 from simenv.training.examples import Lesson
@@ -81,7 +81,7 @@ def learn(
     if not free:
         raise ConfigError("no parameter of the model requires a gradient; attach a LoRA or unfreeze the base.")
     device = best_device()
-    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="bf16" if has_bf16(device) else "no")
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="bf16" if wants_bf16(model, device) else "no")
     optimiser = torch.optim.AdamW(free, lr=settings.rate, weight_decay=settings.decay, betas=(0.9, 0.98))
     model, optimiser = accelerator.prepare(model, optimiser)
     losses = []

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from simenv.agents.language_model import Prompt
-from simenv.agents.local_model import LocalModel, has_bf16
+from simenv.agents.local_model import LocalModel
 from simenv.agents.packing import SegmentTokenizer
 from simenv.agents.prompt import EXIT_OPTIONS
 from simenv.errors import ConfigError
@@ -20,7 +20,6 @@ from simenv.training.examples import Lesson
 from simenv.training.learn import Answers, LearnSettings, batches, learn
 
 DIGITS = ("1", "2", "3", "4", "5")
-FULL_PRECISION = pytest.mark.skipif(has_bf16(torch.device("cpu")), reason="bfloat16 here: too coarse to compare")
 Model = Callable[..., Any]
 
 
@@ -58,7 +57,6 @@ def plainly(model: Any, tokenizer: Any, lessons: list[Lesson]) -> float:
     return float(np.mean(loss))
 
 
-@FULL_PRECISION
 @pytest.mark.parametrize("exit", [False, True])
 def test_the_loss_is_what_serving_measures(tiny_llama: Model, tiny_tokenizer: Any, exit: bool) -> None:
     model, segments = tiny_llama(), SegmentTokenizer(tiny_tokenizer)
@@ -67,7 +65,6 @@ def test_the_loss_is_what_serving_measures(tiny_llama: Model, tiny_tokenizer: An
     assert loss == pytest.approx(wanted, abs=1e-4)
 
 
-@FULL_PRECISION
 def test_the_teacher_adds_the_squared_gap(tiny_llama: Model, tiny_tokenizer: Any) -> None:
     """Of ratings alone: exit lessons have none."""
     model, segments, lessons = tiny_llama(), SegmentTokenizer(tiny_tokenizer), toy(exit=True)
