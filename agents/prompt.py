@@ -45,6 +45,8 @@ class PromptSettings:
     """Show the item's summary."""
     cast: bool = False
     """Show director and cast."""
+    describe: bool = True
+    """Show Ms, who the user is; False: the task and what is recalled alone."""
 
     @property
     def collaborative(self) -> bool:
@@ -115,9 +117,10 @@ class PromptWriter:
 
     def prefix(self, profiles: Profiles, row: int) -> tuple[str, ...]:
         """Return task and Ms of the user at `row` of profiles."""
-        if self.settings.profile == "words":
-            return (self._task(), profiles[row].text + "\n")
-        return self._numbers(profiles, row)
+        words, described = self.settings.profile == "words", self.settings.describe
+        if words:
+            return (self._task(), profiles[row].text + "\n") if described else (self._task(),)
+        return self._numbers(profiles, row) if described else (f"Rates {self.catalogue.noun}s.\n",)
 
     def _task(self) -> str:
         legend = self.scale.legend()

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from simenv.agents.local_model import peft_at_work
 from simenv.agents.packing import SegmentTokenizer
+from simenv.randomness import generator
 from simenv.training.examples import Lesson
 from simenv.training.learn import Answers, LearnSettings, Progress, batches, learn
 
@@ -56,6 +59,23 @@ def attach(base: Any, settings: LoraSettings) -> PeftModel:
         task_type="CAUSAL_LM",
     )
     return get_peft_model(base, config)
+
+
+def limited(lessons: Sequence[Lesson], rows: int, seed: int) -> list[Lesson]:
+    """Return the lessons with only `rows` of their targets, drawn at random; all of them where there are no more.
+
+    With one seed, fewer rows are a part of more rows. Lessons of which no target is left are dropped.
+    """
+    size = np.array([len(lesson.place) for lesson in lessons], np.int64)
+    drawn = np.zeros(int(size.sum()), bool)
+    drawn[generator(seed, "limited rows").permutation(len(drawn))[:rows]] = True
+    parts = np.split(drawn, np.cumsum(size)[:-1]) if len(lessons) else []
+    return [_only(lesson, np.flatnonzero(part)) for lesson, part in zip(lessons, parts, strict=True) if part.any()]
+
+
+def _only(lesson: Lesson, kept: NDArray[np.int64]) -> Lesson:
+    suffix = [lesson.suffix[n] for n in kept]
+    return replace(lesson, suffix=suffix, place=lesson.place[kept], expected=lesson.expected[kept])
 
 
 def finetune(

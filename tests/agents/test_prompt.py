@@ -263,3 +263,19 @@ def test_unknown_people_say_so() -> None:
     assert "mean unknown spread unknown" in "".join(
         PromptWriter(catalogue, log.scale, PRESET["plain"]).prefix(profiles, 0)
     )
+
+
+@pytest.mark.parametrize("profile", ["words", "numbers"])
+def test_without_a_description_the_prefix_is_the_same_for_everybody(profile: Any) -> None:
+    """Ml alone: the task and what is recalled, and nothing of Ms; suffixes stay as they were."""
+    shown = preset("paper", profile=profile)
+    with_ms, without = mind(tiny_log(), shown), mind(tiny_log(), replace(shown, describe=False))
+    prefixes = {without.prefix(u) for u in range(12)}
+    assert len(prefixes) == 1
+    assert len({with_ms.prefix(u) for u in range(12)}) == 12
+    text = "".join(next(iter(prefixes)))
+    assert text
+    assert not re.search(r"average|mean|Activity|Likes", text)
+    if profile == "words":
+        assert with_ms.prefix(0)[0] == text
+    assert suffixes(with_ms, 3) == suffixes(without, 3)

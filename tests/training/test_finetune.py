@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from simenv.agents.language_model import Prompt
 from simenv.agents.local_model import LocalModel
 from simenv.agents.packing import SegmentTokenizer
 from simenv.training.examples import Lesson
-from simenv.training.finetune import Arm, LoraSettings, attach, finetune
+from simenv.training.finetune import Arm, LoraSettings, attach, finetune, limited
 from simenv.training.learn import Answers, LearnSettings, batches, learn
 
 DIGITS = ("1", "2", "3", "4", "5")
@@ -216,3 +218,37 @@ def test_a_public_model_learns(stories: Path, tmp_path: Path) -> None:
     untaught = LocalModel.load(stories).score(PROMPTS, DIGITS, adapters=[None] * 4)
     place = [4, 4, 0, 0]
     assert said[0][np.arange(4), place].mean() > untaught[np.arange(4), place].mean() + 1
+
+
+def taught(*size: int) -> list[Lesson]:
+    """Lessons of so many targets; every target has a suffix, place and expectation of its own."""
+    made, n = [], 0
+    for b, m in enumerate(size):
+        own = np.arange(n, n + m)
+        made.append(Lesson((f"user {b}",), [(f"item {i}",) for i in own], own, own.astype(np.float32)))
+        n += m
+    return made
+
+
+@given(size=st.lists(st.integers(1, 20), max_size=8), rows=st.integers(0, 200), seed=st.integers(0, 5))
+def test_so_many_rows_are_drawn_and_stay_whole(size: list[int], rows: int, seed: int) -> None:
+    drawn = limited(taught(*size), rows, seed)
+    kept = [
+        (x.prefix, s, int(p), float(e)) for x in drawn for s, p, e in zip(x.suffix, x.place, x.expected, strict=True)
+    ]
+    whole = [
+        (x.prefix, s, int(p), float(e))
+        for x in taught(*size)
+        for s, p, e in zip(x.suffix, x.place, x.expected, strict=True)
+    ]
+    assert len(kept) == len(set(kept)) == min(rows, sum(size))
+    assert set(kept) <= set(whole)
+    assert all(x.suffix for x in drawn)
+
+
+def test_fewer_rows_are_a_part_of_more_and_luck_has_a_seed() -> None:
+    def places(rows: int, seed: int = 0) -> set[int]:
+        return {int(p) for x in limited(taught(16, 16, 8), rows, seed) for p in x.place}
+
+    assert places(10) < places(25) < places(40) == set(range(40))
+    assert places(10) == places(10) != places(10, seed=1)
