@@ -53,22 +53,43 @@ def held_out_rating(
         ActionError: the policy showed an item that was not among the candidates.
 
     """
-    rating = _ratings(future, user)
-    rating[Session.begin(user, past).seen()] = np.nan
-    known = ~np.isnan(rating)
+    return shown_rating(held_out_shown(policy, past, future, user, k=k, seed=seed), future, user)
+
+
+def shown_rating(item: NDArray[np.int64], future: InteractionLog, user: NDArray[np.int64]) -> Floats:
+    """Return the mean rating [B] in `future` of items [B, k] shown to users [B], -1: an empty place.
+
+    NaN where nothing was shown, or something that the user did not rate.
+    """
+    value = np.where(item >= 0, _ratings(future, user)[np.arange(len(user))[:, None], item], 0.0)
+    filled = (item >= 0).sum(axis=1)
+    return np.asarray(np.where(filled > 0, value.sum(axis=1), np.nan) / np.maximum(filled, 1))
+
+
+def held_out_shown(
+    policy: Policy, past: InteractionLog, future: InteractionLog, user: NDArray[np.int64], *, k: int, seed: int
+) -> NDArray[np.int64]:
+    """Return int64[B, k]: the items ranked first among those the user rated in `future`, -1 padded.
+
+    The policy is told which items these are, never a rating. A row of -1 for users with k held-out items or fewer.
+
+    Raises:
+        ActionError: the policy showed an item that was not among the candidates.
+
+    """
+    known = ~np.isnan(_ratings(future, user)) & ~Session.begin(user, past).seen()
     rows = np.flatnonzero(known.sum(axis=1) > k)
-    out = np.full(len(user), np.nan)
+    out = np.full((len(user), k), -1, np.int64)
     if not len(rows):
         return out
     session = Session.begin(user[rows], past, candidates(known[rows]))
     item = policy.recommend(session, k, seed=seed).item
-    value = np.where(item >= 0, rating[rows[:, None], item], 0.0)
-    if np.isnan(value).any() or (item < 0).all(axis=1).any():
+    if (~known[rows[:, None], item] & (item >= 0)).any() or (item < 0).all(axis=1).any():
         raise ActionError(
             "a policy must rank the items of session.candidate and nothing else, at least one of them; "
             "choose among session.available()."
         )
-    out[rows] = value.sum(axis=1) / (item >= 0).sum(axis=1)
+    out[rows] = item
     return out
 
 
