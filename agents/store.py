@@ -266,9 +266,9 @@ def _training_log(
 
 
 def _kept(file: Path, folder: Path) -> bool:
-    """Model, adapters and parts belong to the population; what training left for resuming does not."""
+    """Model, adapters and parts belong to the population; what training left for resuming, and cards, do not."""
     inside = file.relative_to(folder).parts
-    return file.is_file() and inside[0] not in (MANIFEST, "stage")
+    return file.is_file() and inside[0] not in (MANIFEST, "stage", "fidelity")
 
 
 def _digest(file: Path) -> str:

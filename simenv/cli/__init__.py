@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from simenv.cli import benchmark, compare, demo, info, inspect, train
+from simenv.cli import benchmark, compare, demo, fidelity, info, inspect, train
 from simenv.cli.console import Guarded, patient_threads
 
 __all__ = ["app", "main"]
@@ -29,6 +29,7 @@ def _about() -> None:
     \b
     First:   simenv demo                                    everything once, on invented data, in three minutes
     Then:    simenv train ratings.csv my-users              your ratings become a population of users
+             simenv fidelity my-users                       how far they can be believed: green, amber or red
              simenv benchmark my-users --recommenders popular,als,my_module:MyClass
     Look:    simenv inspect my-users 42 --item 1193         what one of them is, remembers and answers
              simenv compare my-users popular als --user 42  two recommenders before the same user
@@ -42,7 +43,7 @@ def _about() -> None:
 
 for name, module in (("demo", demo), ("train", train), ("benchmark", benchmark)):
     app.command(name, no_args_is_help=module is not demo)(module.command)
-for name, module in (("inspect", inspect), ("compare", compare), ("info", info)):
+for name, module in (("fidelity", fidelity), ("inspect", inspect), ("compare", compare), ("info", info)):
     app.command(name, no_args_is_help=module is not info)(module.command)
 
 

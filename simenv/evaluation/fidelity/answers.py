@@ -19,7 +19,16 @@ from simenv.evaluation.fidelity.held import Held
 from simenv.evaluation.fidelity.replay import replay
 from simenv.evaluation.rating import Prediction
 from simenv.evaluation.unit import Unit, UnitStore, Values, digest, population_fingerprint
-from simenv.evaluation.yardstick import BayesianMF, Tuned, Yardstick, fit_with_distribution, standard, tuned_mf
+from simenv.evaluation.yardstick import (
+    BayesianMF,
+    HoldOut,
+    Tuned,
+    Yardstick,
+    fit_with_distribution,
+    standard,
+    tuned_mf,
+)
+from simenv.log import InteractionLog
 from simenv.protocols import Population
 from simenv.randomness import generator, shared_luck
 from simenv.scale import RatingScale
@@ -75,7 +84,9 @@ class Answers:
         return values
 
     def _fitted(self, yardstick: Yardstick) -> Values:
-        fitted = fit_with_distribution(yardstick, self.held.known, seed=self.seed)
+        hold_out = _short(yardstick.hold_out if isinstance(yardstick, Tuned) else HoldOut(), self.held.known)
+        chosen = replace(yardstick, hold_out=hold_out) if isinstance(yardstick, Tuned) else yardstick
+        fitted = fit_with_distribution(chosen, self.held.known, seed=self.seed, hold_out=hold_out)
         point = fitted.predict(self.held.user, self.held.item)
         settings = cast(Any, np.array(fitted.settings))
         return {"point": point, "p": fitted.to_distribution(point), "settings": settings}
@@ -116,6 +127,12 @@ def yardsticks(own: Mapping[str, Yardstick] | None, quick: bool) -> dict[str, Ya
     if quick:
         usual |= {"biased MF": tuned_mf((4, 8), (8, 12), starts=1), "Bayesian MF": BayesianMF(burn_in=10, draws=30)}
     return usual
+
+
+def _short(hold_out: HoldOut, known: InteractionLog) -> HoldOut:
+    """Return the validation rule; where most histories are shorter than it asks for, half of the users will do."""
+    count = known.count[known.count > 0]
+    return replace(hold_out, least=min(hold_out.least, int(np.median(count)))) if len(count) else hold_out
 
 
 def _told(yardstick: Yardstick) -> str:
