@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from simenv.cli import benchmark, compare, demo, fidelity, info, inspect, train
+from simenv.cli import benchmark, compare, demo, fidelity, info, inspect, reproduce, train
 from simenv.cli.console import Guarded, patient_threads
 
 __all__ = ["app", "main"]
@@ -34,6 +34,7 @@ def _about() -> None:
     Look:    simenv inspect my-users 42 --item 1193         what one of them is, remembers and answers
              simenv compare my-users popular als --user 42  two recommenders before the same user
              simenv info my-users                           what a population is made of and what it assumes
+    Again:   simenv reproduce table1 ml-100k runs/table1    published experiments, with the yardsticks they left out
 
     Every command explains itself: simenv COMMAND --help. Tables go to standard output, progress and errors to standard
     error; --json PATH keeps any table for machines. Exit codes: 0 fine, 1 a --fail-if condition holds, 2 an error.
@@ -45,6 +46,7 @@ for name, module in (("demo", demo), ("train", train), ("benchmark", benchmark))
     app.command(name, no_args_is_help=module is not demo)(module.command)
 for name, module in (("fidelity", fidelity), ("inspect", inspect), ("compare", compare), ("info", info)):
     app.command(name, no_args_is_help=module is not info)(module.command)
+app.add_typer(reproduce.app, name="reproduce")
 
 
 def main() -> None:
