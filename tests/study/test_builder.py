@@ -39,4 +39,4 @@ def test_ratings_after_the_cut_change_nothing(
         population = build(log, split, 0)
         assert (tmp_path / name / "random-0").is_dir()
         answers.append(population.rating_model.rate(np.arange(8), np.arange(8)).p)
-    np.testing.assert_array_equal(*answers)
+    np.testing.assert_array_equal(answers[0], answers[1])
