@@ -46,6 +46,11 @@ class Case:
         return next(iter(self.simulator.values()))
 
     @property
+    def users(self) -> int:
+        """How many users there are."""
+        return len(np.unique(self.truth.user))
+
+    @property
     def prediction(self) -> dict[str, Prediction]:
         """All predictors by name, the simulator first."""
         return {**self.simulator, **self.yardstick, **self.external}

@@ -10,9 +10,11 @@ from functools import cached_property
 from typing import final
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from simenv.errors import ConfigError, DataError
+from simenv.evaluation.offline import relevance_threshold
 from simenv.evaluation.rating import Truth
 from simenv.log import InteractionLog, Split
 from simenv.protocols import Population
@@ -34,7 +36,7 @@ class Held:
     def of(cls, split: Split, population: Population, like_from: float | None = None) -> Held:
         """Return the held-out rows of a population's members.
 
-        like_from: None: three quarters up the scale, 4 of 1..5.
+        like_from: None: the first value three quarters up the scale, 4 of 1..5.
 
         Raises:
             ConfigError: the population has other users, items or another scale than the log.
@@ -49,8 +51,7 @@ class Held:
                 f"a fidelity card needs held-out ratings of at least two simulated users; {people} of "
                 f"{len(population.member)} members have any. Cut the log for these users: log.split(..., users=...)."
             )
-        low, high = split.past.scale.values[0], split.past.scale.values[-1]
-        return cls(split.past, future, low + 0.75 * (high - low) if like_from is None else like_from)
+        return cls(split.past, future, relevance_threshold(split.past.scale) if like_from is None else like_from)
 
     @property
     def user(self) -> NDArray[np.int64]:
@@ -78,3 +79,10 @@ def check(population: Population, log: InteractionLog) -> None:
             )
     if population.scale.values != log.scale.values:
         raise ConfigError(f"the population answers on {population.scale.values}, the log on {log.scale.values}.")
+
+
+def before(log: InteractionLog, future: InteractionLog) -> InteractionLog:
+    """Return the rows of a log that are not held out; a row is known by user, item and, where there is one, time."""
+    names = ("user", "item") if log.time is None or future.time is None else ("user", "item", "time")
+    held = pd.MultiIndex.from_arrays([getattr(future, n) for n in names])
+    return log.take(~np.asarray(pd.MultiIndex.from_arrays([getattr(log, n) for n in names]).isin(held)))

@@ -116,15 +116,23 @@ class Light:
         return ", ".join(f"{c.name} ({self.value[c.key]:{c.form}})" for c in chosen)
 
 
+_CHANGES = ("opaque titles",)
+"""Disturbances that need cost nothing: a title may rightly tell nothing. They stand in the card without a criterion."""
+_REQUIRED = "user swapped"
+
+
 def criteria(scale: RatingScale, disturbances: Sequence[str] = ()) -> tuple[Criterion, ...]:
     """Return the criteria of a card; thresholds in rating points are for a scale of length 4 and grow with it.
 
-    disturbances: names of disturbed populations; each must raise the loss, key "disturbed NAME".
+    disturbances: names of disturbed populations, their cost under the key "disturbed NAME". Answering from another
+    user's evidence must raise the loss; that each part of the evidence matters by itself is a goal.
     """
     unit = (scale.values[-1] - scale.values[0]) / 4
-    mf, ours = "biased MF tuned and fitted in the same run", "goal of this project"
-    off = "Thakur et al. 2025 print 1.15 to 4.23 %"
-    spread = "Agent4Rec's stored run keeps .31 of it and lies .49 away; real users are 1 and 0"
+    return (*_closeness(unit), *_likeness(unit), *_behaviour(disturbances))
+
+
+def _closeness(unit: float) -> tuple[Criterion, ...]:
+    mf = "biased MF tuned and fitted in the same run"
     return (
         Criterion("RMSE below tuned MF", "rmse - biased MF", high=0, compares=True, source=mf, form="+.3f"),
         Criterion("NLL below the ordinal map on MF", "nll - biased MF", high=0, compares=True, source=mf, form="+.3f"),
@@ -137,8 +145,15 @@ def criteria(scale: RatingScale, disturbances: Sequence[str] = ()) -> tuple[Crit
             "adds to the bias score (R2 gained above 0)", "incremental_r2 bias", low=0, compares=True, goal=0.03,
             source="Agent4Rec's ratings add -.0007; MF about .07 on MovieLens-1M", form="+.4f",
         ),
-        Criterion("calibration error (ECE) at most 0.03", "ece_top", low=0, high=0.03, goal=0.02, source=ours),
-        Criterion("off-scale mass at most 0.01", "off_scale", low=0, high=0.01, source=off),
+    )  # fmt: skip
+
+
+def _likeness(unit: float) -> tuple[Criterion, ...]:
+    own, off = "goal of this project", "Thakur et al. 2025 print 1.15 to 4.23 %"
+    spread = "real users are 1 and 0; Agent4Rec's stored run .31 and .49"
+    return (
+        Criterion("calibration error (ECE) at most 0.03", "ece_top", low=0, high=0.03, goal=0.02, source=own),
+        Criterion("off-scale mass at most 0.01", "off_scale", low=0, high=0.01, source=off, form=".4f"),
         Criterion(
             "within-user variance 0.9 to 1.1 of the real one", "sampled_within_variance_ratio", low=0.9, high=1.1,
             source=spread,
@@ -151,12 +166,25 @@ def criteria(scale: RatingScale, disturbances: Sequence[str] = ()) -> tuple[Crit
             "two-sample AUC at most 0.60", "c2st", high=0.60, goal=0.55,
             source="Agent4Rec's stored run .72, draws of an MF .53",
         ),
+    )  # fmt: skip
+
+
+def _behaviour(disturbances: Sequence[str]) -> tuple[Criterion, ...]:
+    return (
         Criterion(
             "users stay longer with an oracle than at random", "exit response", low=0, compares=True,
             source="response test, sign", form="+.2f",
         ),
+        Criterion(
+            "orders at least 0.85 of the recommenders' pairs right", "decision pairs", low=0.85, must=False,
+            source="an item mean orders .91 on MovieLens-1M, an MF from other rows all",
+        ),
         *[
-            Criterion(f"loss rises: {name}", f"disturbed {name}", low=0, compares=True, source="integrity", form="+.4f")
+            Criterion(
+                f"loss rises: {name}", f"disturbed {name}", low=0, compares=True, must=name == _REQUIRED,
+                source="what users are told must matter", form="+.4f",
+            )
             for name in disturbances
+            if name not in _CHANGES
         ],
     )  # fmt: skip

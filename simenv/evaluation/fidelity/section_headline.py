@@ -45,10 +45,9 @@ def yardsticks(found: Headline, cases: tuple[Case, ...]) -> Chapter:
         for n, row in found.value.items()
     ]
     case = cases[0]
-    users = len(set(case.truth.user.tolist()))
     text = (
-        f"{len(case.item)} held-out pairs of {users} users; yardsticks are tuned and fitted on the rows the simulator "
-        "learned from. Intervals over users, the same resampled ones for every row"
+        f"{len(case.item)} held-out pairs of {case.users} users; yardsticks are tuned and fitted on the rows the "
+        "simulator learned from. Intervals over users, the same resampled ones for every row"
         + (f"; the simulator averaged over {len(cases)} refits." if len(cases) > 1 else ".")
     )
     dots = figure.dots("RMSE of the mean rating", {n: row["rmse"] for n, row in found.value.items()}, "rating points")

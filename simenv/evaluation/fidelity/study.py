@@ -7,7 +7,7 @@ its parts are, how it is disturbed.
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -15,12 +15,14 @@ from typing import Any, final
 
 from simenv.catalogue import Catalogue
 from simenv.errors import ConfigError
-from simenv.evaluation.fidelity import section_headline
+from simenv.evaluation.fidelity import section_decision, section_headline, section_leaving, section_signal, section_user
 from simenv.evaluation.fidelity.card import Card
 from simenv.evaluation.fidelity.gather import Build, Disturb, Gathered, Parts, Plan, gather
 from simenv.evaluation.fidelity.headline import found, headline
+from simenv.evaluation.fidelity.held import before
 from simenv.evaluation.fidelity.light import Light, criteria
 from simenv.evaluation.fidelity.section import Chapter
+from simenv.evaluation.fidelity.section_decision import Contest
 from simenv.evaluation.rating import Prediction
 from simenv.evaluation.statistics import RESAMPLES, check_level
 from simenv.evaluation.yardstick import Yardstick
@@ -73,6 +75,7 @@ class Fidelity:
         control: Build | None = None,
         external: Mapping[str, Prediction] | None = None,
         recommenders: Sequence[Recommender] | None = None,
+        contestants: InteractionLog | None = None,
         folder: str | Path | None = None,
         progress: Progress | None = None,
         provenance: Mapping[str, str] | None = None,
@@ -80,11 +83,14 @@ class Fidelity:
         """Return the card of a population, or of a way to build one.
 
         build: the population, or build(log, split, seed) for each of `seeds`; it must learn from `split.past` alone.
+        log: all rows, those held out included; real visits are cut from it. It is handed to `build` as it is.
         split: only its future rows of simulated users are asked about.
         arms: parts of a population that answer alone; shown beside it.
         disturb: the population with something exchanged; the exchange must cost it something.
         control: builds the same users with personas dealt at random; None: the arm is left out.
         external: others' published answers to the same pairs, in the order of the members' future rows.
+        recommenders: those to be put in order, for the check of decisions; it wants a catalogue. None: not checked.
+        contestants: rows they learn from; None: `split.past`, the simulator's own rows, which flatters it.
         folder: keeps finished parts, so that an interrupted card goes on where it stopped; None: keeps nothing.
         progress: called with parts done, parts in all, and what comes next.
         provenance: anything to print beside seeds, hashes and versions.
@@ -96,26 +102,46 @@ class Fidelity:
 
         """
         plan = Plan(build, log, split, arms, disturb, control, external)
+        trial = Contest(tuple(recommenders or ()), contestants or split.past, catalogue)
         step = _Steps(progress or (lambda done, total, words: None))
         gathered = gather(self, plan, None if folder is None else Path(folder), step)
-        chapters = self._chapters(gathered, step)
+        chapters = list(self._chapters(gathered, log, trial, step))
         values = {key: value for chapter in chapters for key, value in chapter.light.items()}
-        light = Light(criteria(gathered.held.future.scale), values, _QUICK if self.quick else "")
+        light = Light(criteria(log.scale, list(gathered.disturbed)), values, _QUICK if self.quick else "")
         title = f"Fidelity of {len(gathered.population.member)} simulated users"
         origin = _provenance(self, gathered, provenance or {})
         return Card.of(title, light, chapters, origin, self.to_dict(), gathered.seconds)
 
-    def _chapters(self, gathered: Gathered, step: Callable[[str], None]) -> list[Chapter]:
-        cases = gathered.cases
+    def _chapters(
+        self, gathered: Gathered, log: InteractionLog, contest: Contest, step: Callable[[str], None]
+    ) -> Iterator[Chapter]:
+        cases, first = gathered.cases, gathered.cases[0]
         step("measures")
-        table = found(cases)
-        top = headline(table, resamples=self.resamples, seed=self.seed, level=self.level)
-        return [section_headline.yardsticks(top, cases), section_headline.rating_shares(cases[0])]
+        top = headline(found(cases), resamples=self.resamples, seed=self.seed, level=self.level)
+        yield section_headline.yardsticks(top, cases)
+        yield section_headline.rating_shares(first)
+        step("signal")
+        yield section_signal.added(self, cases)
+        step("two samples")
+        yield section_signal.two_samples(self, cases)
+        step("users")
+        yield from _made(section_user.personas(self, first), section_user.disturbed(self, first, gathered.disturbed))
+        step("visits")
+        yield section_leaving.visits(self, gathered, before(log, gathered.held.future))
+        step("response")
+        yield section_leaving.response(self, gathered)
+        if contest.recommenders:
+            step("decisions")
+            yield section_decision.decision(self, first, gathered.held.future, contest)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as JSON-able values."""
         own = None if self.yardsticks is None else {name: repr(y) for name, y in self.yardsticks.items()}
         return asdict(replace(self, yardsticks=None)) | {"yardsticks": own}
+
+
+def _made(*chapters: Chapter | None) -> Iterator[Chapter]:
+    yield from (c for c in chapters if c is not None)
 
 
 class _Steps:

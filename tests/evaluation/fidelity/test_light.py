@@ -92,7 +92,18 @@ def test_thresholds_in_rating_points_grow_with_the_scale() -> None:
     assert halves["ece_top"] == usual["ece_top"]
 
 
-def test_every_disturbance_must_raise_the_loss() -> None:
-    named = {c.key: c for c in criteria(RatingScale(), ["persona swapped"])}
-    assert named["disturbed persona swapped"].standing(Interval(-0.1, -0.2, -0.05)) == "missed"
-    assert named["disturbed persona swapped"].standing(Interval(0.1, 0.05, 0.2)) == "met"
+def test_another_users_evidence_must_cost_and_its_parts_should() -> None:
+    named = {c.key: c for c in criteria(RatingScale(), ["user swapped", "persona swapped", "opaque titles"])}
+    assert named["disturbed user swapped"].must
+    assert not named["disturbed persona swapped"].must
+    assert named["disturbed persona swapped"].reaches_goal(Interval(-0.1, -0.2, -0.05)) is False
+    assert named["disturbed persona swapped"].reaches_goal(Interval(0.1, 0.05, 0.2)) is True
+    assert "disturbed opaque titles" not in named
+
+
+def test_a_goal_that_is_not_reached_is_told_and_changes_no_colour() -> None:
+    goal = Criterion("memories matter", "memory", low=0, compares=True, must=False)
+    value = {"ece": Interval(0.025, 0.02, 0.03), "memory": Interval(-0.1, -0.2, -0.05)}
+    assert Light((MOST, goal), value).sentence == (
+        "GREEN: all 1 requirements are met; goals not reached: ECE at most 0.03 (0.02), memories matter."
+    )
