@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,6 +102,33 @@ def columns(caption: str, value: Mapping[str, Mapping[str, float]], unit: str = 
     return _figure(caption, draw, height=3.2)
 
 
+def lines(
+    caption: str,
+    series: Mapping[str, Sequence[tuple[float, Interval]]],
+    x: str = "",
+    y: str = "",
+    *,
+    diagonal: bool = False,
+) -> Figure:
+    """Return, per name, points (x, interval of y) joined by a line; `diagonal`: y = x is drawn over the same range."""
+
+    def draw(axes: Axes) -> None:
+        if diagonal:
+            ends = [v for points in series.values() for at, i in points for v in (at, i.mean)]
+            axes.plot([min(ends), max(ends)], [min(ends), max(ends)], "--", color=_INK, alpha=0.5, linewidth=1)
+        for n, (name, points) in enumerate(series.items()):
+            hue, at = _HUES[n % len(_HUES)], [x for x, _ in points]
+            axes.plot(at, [i.mean for _, i in points], "o-", color=hue, markersize=4, label=name.lstrip("_") or name)
+            axes.vlines(at, [i.low for _, i in points], [i.high for _, i in points], color=hue, linewidth=1.5)
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        axes.grid(alpha=0.25, color=_INK)
+        if len(series) > 1:
+            axes.legend(frameon=False, fontsize=8)
+
+    return _figure(caption, draw, height=3.6)
+
+
 def _figure(caption: str, draw: Any, *, height: float) -> Figure:
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -126,3 +153,59 @@ def _inline(svg: str, caption: str) -> str:
     svg = re.sub(r"\sxmlns(:\w+)?=\"[^\"]*\"", "", svg)
     label = re.sub(r"[<>&\"]", " ", caption)
     return svg.replace(_INK, "currentColor").replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
+
+
+def curves(
+    caption: str,
+    panel: Mapping[str, Mapping[str, Sequence[Interval]]],
+    x: Sequence[float],
+    x_unit: str = "",
+    unit: str = "",
+    *,
+    bold: Collection[str] = (),
+) -> Figure:
+    """Return panels side by side on one scale: panel -> name -> an interval at each x; all panels with the same names.
+
+    bold: names drawn thick, with their intervals as bands; the others are thin, with bars set a little apart.
+    """
+
+    def draw(axes: Axes) -> None:
+        canvas: Any = axes.figure
+        axes.remove()
+        places = canvas.subplots(1, len(panel), sharey=True, squeeze=False)[0]
+        for place, (title, lines) in zip(places, panel.items(), strict=True):
+            place.patch.set_alpha(0)
+            for n, name in enumerate(lines):
+                _curve(place, n, len(lines), name, x, lines[name], name in bold)
+            place.set_title(title, fontsize=10)
+            place.set_xlabel(x_unit)
+            place.set_xticks(x, [f"{v:g}" for v in x])
+            place.grid(axis="y", alpha=0.25, color=_INK)
+        places[0].set_ylabel(unit)
+        handles, labels = places[0].get_legend_handles_labels()
+        canvas.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+
+    names = len(next(iter(panel.values())))
+    return _figure(caption, draw, height=3.4 + 0.2 * -(-names // 3))
+
+
+def _curve(
+    axes: Any, number: int, total: int, name: str, x: Sequence[float], value: Sequence[Interval], bold: bool
+) -> None:
+    """Draw one line; the eight hues are used again with dashes."""
+    hue, dash = _HUES[number % len(_HUES)], ("-", "--", ":")[number // len(_HUES) % 3]
+    low, high, mean = ([getattr(v, n) for v in value] for n in ("low", "high", "mean"))
+    if bold:
+        axes.plot(x, mean, dash, color=hue, linewidth=2.6, marker="o", markersize=4, label=name, zorder=3)
+        axes.fill_between(x, low, high, color=hue, alpha=0.18, linewidth=0)
+        return
+    apart = (number - (total - 1) / 2) * 0.012 * (max(x) - min(x))
+    at = [v + apart for v in x]
+    axes.plot(at, mean, dash, color=hue, linewidth=1.1, label=name)
+    axes.vlines(at, low, high, color=hue, linewidth=0.8, alpha=0.55)
+
+
+def standalone(figure: Figure) -> str:
+    """Return the figure as a file of its own: an SVG with its namespaces, dark ink on white."""
+    names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    return figure.svg.replace("<svg", f'<svg {names} style="color:#1c1c1c;background:#ffffff"', 1) + "\n"
