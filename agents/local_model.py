@@ -1,7 +1,7 @@
 """LocalModel: any transformers causal LM in this process, with one LoRA per persona.
 
-Fast path: each distinct prefix once, all suffixes against its key/values, in length-sorted micro-batches; logits at the
-last place only. A small base keeps one merged copy per adapter; a large one mixes adapters in a batch (peft's
+Fast path: a user's prefix once, its key/values kept; a page's suffixes against them, pages of like length together
+(agents/engine.py). A small base keeps one merged copy per adapter; a large one mixes adapters in a batch (peft's
 adapter_names). `score_plainly` is the reference: one whole prompt at a time.
 """
 
@@ -19,8 +19,10 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from simenv.agents.decoder import Decoder
+from simenv.agents.engine import DecoderEngine, Engine, PrefixStore, TransformersEngine
 from simenv.agents.language_model import Prompt
-from simenv.agents.packing import ChatForm, PrefixCache, Ragged, SegmentTokenizer, encode_prefixes, last_logits
+from simenv.agents.packing import ChatForm, Ragged, SegmentTokenizer, encode_prefixes
 from simenv.agents.writing import continued, ends
 from simenv.errors import ConfigError
 
@@ -28,6 +30,10 @@ _SMALL = 20_000_000
 """Bases of fewer parameters keep one merged copy per adapter, and stay in float32: it costs them nothing, and one
 population then answers alike on every machine."""
 _BASE = "__base__"
+_LINES = 16
+"""Suffixes of one user in one forward pass, at most: more are cut into several pages."""
+_Key = tuple[str | None, tuple[str, ...]]
+"""Adapter and prefix."""
 
 
 def small(model: Any) -> bool:
@@ -69,20 +75,36 @@ class LocalModel:
         adapters: Mapping[str, Path] | None = None,
         *,
         merge: bool | None = None,
-        users_per_batch: int = 64,
         rows_per_batch: int = 256,
+        tokens_per_batch: int | None = None,
+        prefix_bytes: int | None = None,
     ) -> None:
         """Take a base model, its tokenizer and adapter folders by name.
 
         merge: keep one merged copy per adapter (True) or mix adapters in a batch (False); None: by size of the base.
+        rows_per_batch: texts written side by side.
+        tokens_per_batch: suffix tokens of one forward pass, padding included; None: what fits a core's cache, or
+        65,536 on a GPU.
+        prefix_bytes: memory for key/values of prefixes met lately; None: 256 MB, or two fifths of what a GPU has free.
         """
         self.tokenizer = tokenizer
         self.segments = SegmentTokenizer(tokenizer, ChatForm.of(tokenizer))
         self.names = tuple(adapters or {})
-        self.users_per_batch, self.rows_per_batch = users_per_batch, rows_per_batch
+        self.rows_per_batch = rows_per_batch
         self.merged = small(model) if merge is None else merge
         self._models: dict[str, Any] = _load_adapters(model.eval(), adapters or {}, self.merged)
         self.device = next(model.parameters()).device
+        gpu = self.device.type == "cuda"
+        self.tokens_per_batch = tokens_per_batch or (65_536 if gpu else 2_048)
+        free = int(0.4 * torch.cuda.mem_get_info(self.device)[0]) if gpu else 256_000_000
+        self.kept = PrefixStore(free if prefix_bytes is None else prefix_bytes)
+        self._engines = {name: self._engine(model) for name, model in self._models.items()}
+
+    def _engine(self, model: Any) -> Engine:
+        decoder = Decoder.of(model) if self.merged or not self.names else None
+        if decoder is not None:
+            return DecoderEngine(decoder)
+        return TransformersEngine(model, _BASE if self.names and not self.merged else None)
 
     @classmethod
     def load(cls, name: str | Path, adapters: Mapping[str, Path] | None = None, **options: Any) -> LocalModel:
@@ -115,10 +137,12 @@ class LocalModel:
         """Return float32[N, O] log-probabilities over the full vocabulary; see `LanguageModel.score`."""
         self._check(prompts, adapters)
         out = np.empty((len(prompts), len(options)), np.float32)
-        for question in {p.suffix[-1] for p in prompts}:
-            glue, option = self.segments.answer_ids(question, options)
-            for batch in self._batches(prompts, adapters, question):
-                out[batch] = self._score_batch(prompts, adapters, batch, glue, option)
+        asked: dict[str, dict[_Key, list[int]]] = {}
+        for n, (prompt, adapter) in enumerate(zip(prompts, adapters, strict=True)):
+            asked.setdefault(prompt.suffix[-1], {}).setdefault((adapter, prompt.prefix), []).append(n)
+        for question, pages in asked.items():
+            for rows, scored in self._score(list(pages.items()), prompts, *self.segments.answer_ids(question, options)):
+                out[rows] = scored
         return out
 
     def score_plainly(
@@ -201,57 +225,51 @@ class LocalModel:
         if unknown:
             raise ConfigError(f"unknown adapter {sorted(unknown)[0]!r}; loaded are {list(self.names) or 'none'}.")
 
+    def _score(
+        self, pages: Sequence[tuple[_Key, list[int]]], prompts: Sequence[Prompt], glue: list[int], option: list[int]
+    ) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
+        """Yield (positions, scores) of pages that share a question, some pages at a time."""
+        suffix = {n: self.segments.suffix_ids(prompts[n].suffix, glue) for _, rows in pages for n in rows}
+        ready = [(key, sorted(rows, key=lambda n: len(suffix[n]))) for key, rows in pages]
+        cut = [(key, rows[k : k + _LINES]) for key, rows in ready for k in range(0, len(rows), _LINES)]
+        for engine, batch in self._batches(cut, suffix):
+            names = [name for name, _ in (key for key, _ in batch)]
+            with torch.inference_mode():
+                kept = self._prefixes(engine, [key for key, _ in batch])
+                logits = engine.logits(kept, [[suffix[n] for n in rows] for _, rows in batch], names)
+                yield [n for _, rows in batch for n in rows], _logp(logits, option)
+
     def _batches(
-        self, prompts: Sequence[Prompt], adapters: Sequence[str | None], question: str
-    ) -> Iterator[NDArray[np.int64]]:
-        """Yield positions of prompts whose prefixes fit one batch: of one adapter when copies are merged."""
-        groups: dict[object, dict[tuple[str, ...], list[int]]] = {}
-        for n, (prompt, adapter) in enumerate(zip(prompts, adapters, strict=True)):
-            if prompt.suffix[-1] == question:
-                group = groups.setdefault(adapter if self.merged else None, {})
-                group.setdefault((str(adapter), *prompt.prefix), []).append(n)
-        for group in groups.values():
-            rows = list(group.values())
-            for start in range(0, len(rows), self.users_per_batch):
-                yield np.array([n for row in rows[start : start + self.users_per_batch] for n in row], np.int64)
+        self, pages: Sequence[tuple[_Key, list[int]]], suffix: Mapping[int, list[int]]
+    ) -> Iterator[tuple[Engine, list[tuple[_Key, list[int]]]]]:
+        """Yield pages for one forward pass: of one set of weights, of like length, up to a number of tokens."""
+        engines = dict.fromkeys(self._engine_of(name) for (name, _), _ in pages)
+        for engine in engines:
+            own = [p for p in pages if self._engine_of(p[0][0]) is engine]
+            own.sort(key=lambda page: (len(suffix[page[1][-1]]), len(page[1])))
+            batch: list[tuple[_Key, list[int]]] = []
+            tokens = 0
+            for key, rows in own:
+                size = len(rows) * len(suffix[rows[-1]])
+                if batch and tokens + size > self.tokens_per_batch:
+                    yield engine, batch
+                    batch, tokens = [], 0
+                batch.append((key, rows))
+                tokens += size
+            if batch:
+                yield engine, batch
 
-    def _score_batch(
-        self,
-        prompts: Sequence[Prompt],
-        adapters: Sequence[str | None],
-        batch: NDArray[np.int64],
-        glue: list[int],
-        option: list[int],
-    ) -> NDArray[np.float32]:
-        keys = [(adapters[n], prompts[n].prefix) for n in batch]
-        distinct = {key: row for row, key in enumerate(dict.fromkeys(keys))}
-        names = [name for name, _ in distinct]
-        model, extra = self._pick(names)
-        prefix = [self.segments.prefix_ids(segments) for _, segments in distinct]
-        suffix = [self.segments.suffix_ids(prompts[n].suffix, glue) for n in batch]
-        owner = np.array([distinct[key] for key in keys])
-        out = np.empty((len(batch), len(option)), np.float32)
-        with torch.inference_mode():
-            cache = encode_prefixes(model, Ragged.of(prefix, self.device, left=False), **extra)
-            order = np.argsort([len(s) for s in suffix], kind="stable")
-            for start in range(0, len(order), self.rows_per_batch):
-                part = order[start : start + self.rows_per_batch]
-                out[part] = self._score_rows(cache, owner[part], [suffix[n] for n in part], names, option)
-        return out
+    def _prefixes(self, engine: Engine, keys: list[_Key]) -> list[Any]:
+        """Return what is kept of prefixes, computing those not met lately."""
+        return self.kept.take(
+            keys,
+            lambda missing: engine.encode(
+                [self.segments.prefix_ids(keys[n][1]) for n in missing], [keys[n][0] for n in missing]
+            ),
+        )
 
-    def _score_rows(
-        self,
-        cache: PrefixCache,
-        owner: NDArray[np.int64],
-        suffix: list[list[int]],
-        names: list[str | None],
-        option: list[int],
-    ) -> NDArray[np.float32]:
-        model, extra = self._pick([names[row] for row in owner])
-        row = torch.from_numpy(owner).to(self.device)
-        logits = last_logits(model, cache, row, Ragged.of(suffix, self.device, left=True), **extra)
-        scored: NDArray[np.float32] = logits.float().log_softmax(-1)[:, option].cpu().numpy()
-        return scored
+    def _engine_of(self, name: str | None) -> Engine:
+        return self._engines[(name or _BASE) if self.merged else _BASE]
 
     def _pick(self, names: Sequence[str | None]) -> tuple[Any, dict[str, Any]]:
         """Return the model for rows of these adapters, and what its forward wants beside the tensors."""
@@ -259,6 +277,12 @@ class LocalModel:
             return self._models[names[0] or _BASE], {}
         extra = {"adapter_names": [name or _BASE for name in names]} if self.names else {}
         return self._models[_BASE], extra
+
+
+def _logp(logits: torch.Tensor, option: list[int]) -> NDArray[np.float32]:
+    """Return float32[N, O]: log-probabilities of options over the full vocabulary."""
+    wide = logits.float()
+    return np.asarray((wide[:, option] - wide.logsumexp(dim=-1, keepdim=True)).cpu().numpy(), np.float32)
 
 
 def _load_adapters(base: Any, adapters: Mapping[str, Path], merged: bool) -> dict[str, Any]:

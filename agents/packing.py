@@ -171,7 +171,7 @@ def encode_prefixes(model: Any, prefixes: Ragged, **extra: Any) -> PrefixCache:
 
 def last_logits(model: Any, prefix: PrefixCache, row: Tensor, suffixes: Ragged, **extra: Any) -> Tensor:
     """Return next-token logits [N, V] behind left-padded suffixes [N, T]; suffix n continues prefix row[n]."""
-    _fits(model, int((prefix.length[row] + suffixes.mask.sum(dim=1)).max()))
+    check_length(int((prefix.length[row] + suffixes.mask.sum(dim=1)).max()), context(model.config))
     cache = DynamicCache(config=model.config)
     for number, (keys, values) in enumerate(prefix.layers):
         cache.update(keys[row], values[row], number)
@@ -187,9 +187,16 @@ def last_logits(model: Any, prefix: PrefixCache, row: Tensor, suffixes: Ragged, 
     return logits[:, -1]
 
 
-def _fits(model: Any, longest: int) -> None:
-    limit = getattr(model.config, "max_position_embeddings", None)
-    if limit is not None and longest > limit:
+def context(config: Any) -> int:
+    """Return how many tokens a prompt may have: the model's positions, or its window where that is narrower."""
+    window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
+    limits = getattr(config, "max_position_embeddings", None), window
+    return min((limit for limit in limits if limit), default=2**31)
+
+
+def check_length(longest: int, limit: int) -> None:
+    """Raise ConfigError if the longest prompt has more tokens than the model may see."""
+    if longest > limit:
         raise ConfigError(
             f"a prompt has {longest} tokens and the model {limit} positions; take a shorter prompt preset, fewer "
             "memories, or a base with a longer context."

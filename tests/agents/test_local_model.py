@@ -105,8 +105,8 @@ def test_fast_is_plain(base: Base, tiny_tokenizer: Any, merge: bool) -> None:
     prompts, adapters = asked()
     model = LocalModel(base.fresh(), tiny_tokenizer, base.adapters, merge=merge)
     plain = model.score_plainly(prompts, DIGITS, adapters=adapters)
-    for users, rows in ((64, 256), (1, 1), (2, 3), (3, 100)):
-        model.users_per_batch, model.rows_per_batch = users, rows
+    for tokens, room in ((2048, 10**9), (1, 10**9), (40, 5000), (7, 0)):
+        model.tokens_per_batch, model.kept.limit = tokens, room
         np.testing.assert_allclose(model.score(prompts, DIGITS, adapters=adapters), plain, atol=1e-4)
     order = np.random.default_rng(1).permutation(len(prompts))
     shuffled = model.score([prompts[i] for i in order], DIGITS, adapters=[adapters[i] for i in order])
@@ -184,8 +184,8 @@ def test_a_saved_model_is_loaded(tiny_llama: Callable[..., Any], tiny_tokenizer:
     for part in (model, tiny_tokenizer):
         part.save_pretrained(str(tmp_path))
     prompts, _ = asked(5)
-    loaded = LocalModel.load(tmp_path, rows_per_batch=2)
-    assert loaded.rows_per_batch == 2
+    loaded = LocalModel.load(tmp_path, tokens_per_batch=2)
+    assert loaded.tokens_per_batch == 2
     wanted = LocalModel(model, tiny_tokenizer).score(prompts, DIGITS, adapters=[None] * 5)
     assert next(loaded.base.parameters()).dtype == torch.float32  # small: alike on every machine
     np.testing.assert_allclose(loaded.score(prompts, DIGITS, adapters=[None] * 5), wanted, atol=1e-5)
@@ -197,7 +197,7 @@ def test_a_public_model(stories: Path, tmp_path: Path) -> None:
     prompts, names = asked(12)
     prompts = [p for p in prompts if p.suffix[-1] == " Rating:"]
     for merge in (True, False):
-        model = LocalModel.load(stories, adapters, merge=merge, users_per_batch=2, rows_per_batch=3)
+        model = LocalModel.load(stories, adapters, merge=merge, tokens_per_batch=30)
         fast = model.score(prompts, DIGITS, adapters=names[: len(prompts)])
         plain = model.score_plainly(prompts, DIGITS, adapters=names[: len(prompts)])
         np.testing.assert_allclose(fast, plain, atol=1e-4)
