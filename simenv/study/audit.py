@@ -63,6 +63,8 @@ class AuditSettings:
     """Sampled ratings per pair of whoever gives distributions; published answers are one draw."""
     yardsticks: Mapping[str, Yardstick] | None = None
     """In place of the seven standard ones, by their names."""
+    quick: bool = False
+    """Tune the yardsticks over fewer settings, so that beating them means less."""
     resamples: int = RESAMPLES
     """Bootstrap resamples of users."""
     seed: int = 0
@@ -124,7 +126,7 @@ def audit(
     answers = Answers(held, store, settings.draws, settings.seed, progress)
     theirs = {n: given(a[here], held.truth) for n, a in published.answer.items()}
     own = {OWN: answers.population(OWN, population)[0]}
-    fitted = {n: answers.yardstick(n, y) for n, y in yardsticks(settings.yardsticks, False).items()}
+    fitted = {n: answers.yardstick(n, y) for n, y in yardsticks(settings.yardsticks, settings.quick).items()}
     if set(theirs) & {*own, *fitted}:
         raise ConfigError(f"a published model is called as one of ours: {', '.join({*own, *fitted} & set(theirs))}.")
     parts = {ALL: np.ones(len(held.future), bool)} | {n: mask[here] for n, mask in published.part.items()}
