@@ -18,6 +18,7 @@ from simenv.evaluation.interval import Interval
 from simenv.evaluation.rating import Prediction, Truth, statistics
 from simenv.evaluation.report import Column, Row, Section
 from simenv.evaluation.statistics import RESAMPLES, bootstrap_p, check_level, holm, resampled_means
+from simenv.evaluation.user_total import Statistic, bootstrap, ratio
 
 Float = NDArray[np.float64]
 
@@ -161,12 +162,8 @@ def conformity_effect(
     if not np.abs(step).max(initial=0.0) > 1e-9:
         raise DataError("the shown average moved nowhere, so nothing can be said of its effect; give a larger shift.")
     row = np.unique(user, return_inverse=True)[1].ravel()
-    total = np.column_stack([np.bincount(row, step * change), np.bincount(row, step**2)])
-    drawn = resampled_means(total, resamples=resamples, seed=seed)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        slope = drawn[:, 0] / drawn[:, 1]
-    low, high = np.nanquantile(slope, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(total[:, 0].sum() / total[:, 1].sum()), float(low), float(high), level)
+    total = np.column_stack([np.bincount(row, step * change), np.bincount(row, step**2)]).astype(np.float64)
+    return bootstrap(Statistic(total, ratio), resamples=resamples, seed=seed, level=level)
 
 
 def section(rows: Sequence[Disturbed], conformity: Mapping[str, Interval] | None = None) -> Section:
