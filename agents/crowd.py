@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from simenv.agents.factors import fit_items
 from simenv.catalogue import Catalogue
 from simenv.errors import DataError
 from simenv.log import InteractionLog
@@ -33,11 +34,9 @@ class CrowdSettings:
     similarity_damping: float = 20.0
     """Pseudo-co-ratings that pull an item-item similarity to zero."""
     factors: int = 8
-    """Latent dimensions F of the item factors (matrix factorisation of the residuals)."""
-    factor_damping: float = 16.0
-    """Ridge of the factorisation, in pseudo-ratings per user and item."""
-    sweeps: int = 8
-    """Alternating least squares sweeps."""
+    """Latent dimensions F of the item factors (variational Bayesian matrix factorisation, agents/factors.py)."""
+    sweeps: int = 20
+    """Alternations of the factorisation."""
     core: int = 6000
     """Similarities are kept among at most so many of the most rated items (memory grows with the square)."""
 
@@ -45,7 +44,7 @@ class CrowdSettings:
 @final
 @dataclass(frozen=True, eq=False)
 class Crowd:
-    """Frozen item statistics over I items; F factors, S core items, G genres."""
+    """Frozen item statistics over I items; D = 1 + F for bias and factors, S core items, G genres."""
 
     mean: float
     """Mean of all known ratings."""
@@ -55,8 +54,17 @@ class Crowd:
     """float32[I]: shrunk offset of the item against mean and user offsets."""
     item_mean: Float
     """float32[I]: shrunk mean rating, as a site would print it."""
+    item_spread: Float
+    """float32[I]: root mean square residual of an item, shrunk, against that of all items: about 1; above it, opinions
+    differ."""
     factor: Float
-    """float32[I, F]"""
+    """float32[I, D]: what to add to `item_offset` for the item's bias, then its factors; expectations."""
+    factor_covariance: Float
+    """float32[I, D, D]: their uncertainty."""
+    taste_mean: Float
+    """float32[D]: bias and factors of a user of whom nothing is known,"""
+    taste_precision: Float
+    """float32[D, D]: and the inverse of their covariance between users."""
     similarity: Float
     """float32[S, S]: shrunk correlation of residuals among core items; diagonal 0."""
     core: NDArray[np.int64]
@@ -66,7 +74,8 @@ class Crowd:
     popularity: Float
     """float32[I]: percentile of the count, 0..1."""
     user_damping: float
-    factor_damping: float
+    noise: float
+    """Precision of a rating around what the factors expect."""
     blind: bool = False
     """True: other users' opinions are left out (`without_opinions`)."""
 
@@ -81,7 +90,10 @@ class Crowd:
             self,
             item_offset=zero,
             item_mean=np.full_like(self.item_mean, self.mean),
+            item_spread=np.ones_like(self.item_spread),
             factor=np.zeros_like(self.factor),
+            factor_covariance=np.zeros_like(self.factor_covariance),
+            taste_mean=np.zeros_like(self.taste_mean),
             similarity=np.zeros_like(self.similarity),
             popularity=zero,
             blind=True,
@@ -113,19 +125,24 @@ class Crowd:
         item_sum = np.bincount(known.item, known.rating - mean, minlength=log.n_items)
         core = _core(count, settings.core)
         matrix = csr_matrix((residual, (known.user, known.item)), shape=(log.n_users, log.n_items), dtype=np.float32)
+        rows, belief = fit_items(known, mean, settings.factors, settings.sweeps, seed)
         rank = np.argsort(np.argsort(count, kind="stable"), kind="stable")
         return cls(
             mean,
             count,
             offset,
             (mean + item_sum / (count + settings.item_damping)).astype(np.float32),
-            _factorise(matrix, settings, seed),
+            _spread(known, residual),
+            np.column_stack([rows.mean[:, 0] - offset, rows.mean[:, 1:]]).astype(np.float32),
+            rows.covariance.astype(np.float32),
+            belief.mean.astype(np.float32),
+            belief.precision.astype(np.float32),
             _similarity(matrix, core, settings.similarity_damping),
             core,
             _genre(catalogue),
             (rank / max(len(count) - 1, 1)).astype(np.float32),
             settings.user_damping,
-            settings.factor_damping,
+            belief.noise,
         )
 
     def save(self, path: Path) -> None:
@@ -136,7 +153,7 @@ class Crowd:
     def load(cls, path: Path) -> Crowd:
         """Read what `save` wrote."""
         with np.load(path, allow_pickle=False) as data:
-            scalars = ("mean", "user_damping", "factor_damping")
+            scalars = ("mean", "user_damping", "noise")
             made: dict[str, Any] = {k: float(data[k]) if k in scalars else data[k] for k in data.files}
             return cls(**made)
 
@@ -172,28 +189,12 @@ def _similarity(matrix: csr_matrix, core: NDArray[np.int64], damping: float) -> 
     return similarity.astype(np.float32)
 
 
-def _factorise(matrix: csr_matrix, settings: CrowdSettings, seed: int) -> Float:
-    """Return item factors [I, F] of the residuals by alternating least squares (Zhou et al. 2008, weighted ridge)."""
-    rng = np.random.default_rng(seed)
-    item = rng.normal(0, 0.1, (matrix.shape[1], settings.factors))
-    by_item = matrix.T.tocsr()
-    for _ in range(settings.sweeps):
-        user = solve_rows(matrix, item, settings.factor_damping)
-        item = solve_rows(by_item, user, settings.factor_damping)
-    return item.astype(np.float32)
-
-
-def solve_rows(matrix: csr_matrix, factor: NDArray[np.floating], damping: float) -> NDArray[np.float64]:
-    """Return ridge factors [rows, F] that best give each row of a sparse matrix from column factors [columns, F]."""
-    size = factor.shape[1]
-    out = np.zeros((matrix.shape[0], size))
-    identity = damping * np.eye(size)
-    wide = np.asarray(factor, np.float64)
-    for row in np.flatnonzero(np.diff(matrix.indptr)):
-        span = slice(matrix.indptr[row], matrix.indptr[row + 1])
-        known = wide[matrix.indices[span]]
-        out[row] = np.linalg.solve(known.T @ known + identity, known.T @ matrix.data[span])
-    return out
+def _spread(log: InteractionLog, residual: Float, damping: float = 10.0) -> Float:
+    """Return each item's root mean square residual against that of all ratings; damping: pseudo-ratings at 1."""
+    square = residual.astype(np.float64) ** 2
+    count = np.bincount(log.item, minlength=log.n_items)
+    relative = np.bincount(log.item, square / max(square.mean(), 1e-9), minlength=log.n_items)
+    return np.asarray(np.sqrt((relative + damping) / (count + damping)), np.float32)
 
 
 def _genre(catalogue: Catalogue) -> Float:

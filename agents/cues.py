@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simenv.agents.crowd import Crowd
+from simenv.agents.factors import Belief, Rows, fold_in
 
 Float = NDArray[np.float32]
 _CHUNK = 4_000_000
@@ -37,7 +38,8 @@ class Taste:
     spread: Float
     """float32[B]: root mean square residual, shrunk to the crowd's."""
     factor: Float
-    """float32[B, F]: ridge fold-in of the residuals on the crowd's item factors."""
+    """float32[B, D]: what to add to `offset` for the user's bias, then factors: expectations given the crowd's item
+    factors (agents/factors.py). 0 where others' opinions are left out."""
     genre: Float
     """float32[B, G]: shrunk mean residual per genre."""
     genre_count: Float
@@ -65,7 +67,7 @@ class Taste:
             offset.astype(np.float32),
             ((residual * late).sum(axis=1) / (np.minimum(count, 10) + 10)).astype(np.float32),
             np.sqrt(((residual**2).sum(axis=1) + 10 * 0.85) / (count + 10)).astype(np.float32),
-            _fold_in(crowd, item, residual),
+            _fold_in(crowd, item, rating, offset),
             np.asarray(np.einsum("bh,bhg->bg", residual, genre) / (genre_count + 3), np.float32),
             genre_count.astype(np.float32),
             ((residual * pop).sum(axis=1) / ((pop**2).sum(axis=1) + 1)).astype(np.float32),
@@ -75,12 +77,17 @@ class Taste:
         return len(self.item)
 
 
-def _fold_in(crowd: Crowd, item: NDArray[np.int64], residual: Float) -> Float:
-    known = (item >= 0)[:, :, None]
-    factor = np.where(known, crowd.factor[item], 0.0).astype(np.float64)
-    gram = np.einsum("bhf,bhg->bfg", factor, factor) + crowd.factor_damping * np.eye(factor.shape[2])
-    right = np.einsum("bhf,bh->bf", factor, residual.astype(np.float64))
-    return np.asarray(np.linalg.solve(gram, right[:, :, None])[:, :, 0], np.float32)
+def _fold_in(
+    crowd: Crowd, item: NDArray[np.int64], rating: NDArray[np.floating], offset: NDArray[np.floating]
+) -> Float:
+    if crowd.blind:
+        return np.zeros((len(item), crowd.factor.shape[1]), np.float32)
+    mean = crowd.factor.astype(np.float64)
+    mean[:, 0] += crowd.item_offset
+    belief = Belief(crowd.taste_mean.astype(np.float64), crowd.taste_precision.astype(np.float64), crowd.noise)
+    folded = fold_in(Rows(mean, crowd.factor_covariance.astype(np.float64)), belief, item, rating, crowd.mean)
+    folded[:, 0] -= offset
+    return folded.astype(np.float32)
 
 
 @final
@@ -98,6 +105,8 @@ class Cues:
     """float32[N]: summed similarity behind it; 0: no neighbour, and `similar` means nothing."""
     likeminded: Float
     """float32[N]: residual expected by matrix factorisation, i.e. from people of like taste."""
+    spread: Float
+    """float32[N]: expected size of what is left to chance, in rating points: the user's spread times the item's."""
     feature: Float
     """float32[N, D]: all cues as numbers for a linear model; see FEATURE."""
 
@@ -113,7 +122,7 @@ def cues(crowd: Crowd, taste: Taste, row: NDArray[np.int64], item: NDArray[np.in
     """Return the cues of pairs (user at position row[N] of `taste`, item[N])."""
     near10, _ = _neighbours(crowd, taste, row, item, 10)
     near40, weight = _neighbours(crowd, taste, row, item, 40)
-    factors = np.einsum("nf,nf->n", crowd.factor[item], taste.factor[row]).astype(np.float32)
+    factors = _likeminded(crowd, taste, row, item)
     genre = np.einsum("ng,ng->n", crowd.genre[item], taste.genre[row]).astype(np.float32)
     count, known = np.where(crowd.blind, np.float32(0), crowd.item_count[item]), taste.count[row]
     popular = taste.obscure[row] * (crowd.popularity[item] - 0.5)
@@ -123,7 +132,14 @@ def cues(crowd: Crowd, taste: Taste, row: NDArray[np.int64], item: NDArray[np.in
         np.log1p(count) / 5, np.log1p(known) / 5, taste.spread[row] - 0.9, weight / (1 + weight),
     ]  # fmt: skip
     feature = np.stack(columns, axis=1).astype(np.float32)
-    return Cues(crowd.item_mean[item], count, near40, weight, factors, feature)
+    spread = taste.spread[row] * crowd.item_spread[item]
+    return Cues(crowd.item_mean[item], count, near40, weight, factors, spread, feature)
+
+
+def _likeminded(crowd: Crowd, taste: Taste, row: NDArray[np.int64], item: NDArray[np.int64]) -> Float:
+    """Return what the factorisation expects [N] beyond the offsets that stand in cues of their own."""
+    own, other = taste.factor[row], crowd.factor[item]
+    return np.asarray(own[:, 0] + other[:, 0] + np.einsum("nf,nf->n", own[:, 1:], other[:, 1:]), np.float32)
 
 
 def _neighbours(

@@ -29,7 +29,7 @@ class Prior:
     cut: Float
     """float64[R-1]: ascending, on the scale of the expected rating."""
     steepness: Float
-    """float64[2]: log slope of the cumulative logit and its change with the user's log spread."""
+    """float64[2]: log slope of the cumulative logit and its change with a pair's log spread."""
     low: float
     high: float
 
@@ -43,7 +43,7 @@ class Prior:
         scale: RatingScale,
         damping: float = 10.0,
     ) -> Prior:
-        """Fit on N pairs: feature [N, D], spread [N] of the users, rating [N], the crowd's mean [N] behind the feature.
+        """Fit on N pairs: feature [N, D], spread [N] (`Cues.spread`), rating [N], the crowd's mean [N] behind them.
 
         damping: ridge.
         """
@@ -59,7 +59,7 @@ class Prior:
         return np.asarray(np.clip(_with_one(feature) @ self.weight + mean, self.low, self.high))
 
     def distribution(self, expected: Float, spread: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Return p [N, R] for expected ratings [N] of users with residual spread [N]."""
+        """Return p [N, R] for expected ratings [N] of pairs with spread [N] (`Cues.spread`)."""
         return _cumulative(expected, np.log(spread), self.cut, self.steepness).astype(np.float32)
 
     def save(self, path: Path) -> None:
@@ -78,7 +78,7 @@ def _with_one(feature: NDArray[np.floating]) -> Float:
 
 
 def _cumulative(expected: Float, log_spread: Float, cut: Float, steepness: Float) -> Float:
-    """Ordered logit (McCullagh 1980): P(rating <= k) = logistic(slope * (cut_k - expected)), slope by user."""
+    """Ordered logit (McCullagh 1980): P(rating <= k) = logistic(slope * (cut_k - expected)), slope by pair."""
     slope = np.exp(steepness[0] + steepness[1] * log_spread)[:, None]
     below = expit(slope * (cut[None, :] - np.asarray(expected)[:, None]))
     edges = np.concatenate([np.zeros((len(below), 1)), below, np.ones((len(below), 1))], axis=1)

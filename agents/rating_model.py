@@ -95,7 +95,7 @@ class LMRatingModel:
         mind = self.mind
         row = mind.rows(user)
         known = cues(mind.crowd, mind.taste, row, item)
-        prior = self.prior_of(known, row)
+        prior = self.prior_of(known)
         if self.readout.arm == "prior":
             logp = np.zeros_like(prior)
         else:
@@ -104,10 +104,10 @@ class LMRatingModel:
         p, off_scale = self.readout.read(logp, prior)
         return Answer(p, off_scale, mind.crowd.item_count[item])
 
-    def prior_of(self, known: Cues, row: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the prior's distribution [N, R] for cues of members at positions [N]."""
+    def prior_of(self, known: Cues) -> NDArray[np.float32]:
+        """Return the prior's distribution [N, R] for cues [N]."""
         expected = self.prior.expected(known.feature, self.mind.crowd.mean)
-        return self.prior.distribution(expected, self.mind.taste.spread[row])
+        return self.prior.distribution(expected, known.spread)
 
     def prompts(self, user: NDArray[np.int64], item: NDArray[np.int64], known: Cues | None = None) -> list[Prompt]:
         """Return the prompts of pairs [N]; known: their cues where at hand."""

@@ -36,7 +36,7 @@ from simenv.index import Index
 from simenv.log import InteractionLog, TimeNote
 from simenv.scale import RatingScale
 
-VERSION = 1
+VERSION = 2
 """Raised when a folder of before can no longer be read."""
 MANIFEST = "population.json"
 

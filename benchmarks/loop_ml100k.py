@@ -57,7 +57,7 @@ def arms(population: SimulatedPopulation, folder: Path, future: InteractionLog, 
     assert isinstance(lm, LMRatingModel)
     mind, scale = lm.mind, lm.scale
     row = mind.rows(future.user)
-    prior = lm.prior_of(cues(mind.crowd, mind.taste, row, future.item), row)
+    prior = lm.prior_of(cues(mind.crowd, mind.taste, row, future.item))
     prompts = lm.prompts(future.user, future.item)
     single = LocalModel.load(folder / "model", {"single": folder / "adapters" / "single"})
     logp = {

@@ -150,8 +150,8 @@ class Evidence:
 
     @property
     def spread(self) -> NDArray[np.float32]:
-        """float32[N]: residual spread of each target's user."""
-        return self.taste.spread[self.contexts.row]
+        """float32[N]: expected size of each target's residual."""
+        return self.cues.spread
 
 
 def evidence(log: InteractionLog, folds: Folds, user: NDArray[np.int64], seed: int, **how: Any) -> list[Evidence]:

@@ -85,7 +85,7 @@ def test_parts_read_one_source_each(tiny_population: SimulatedPopulation) -> Non
     p = parts(silent)["prior alone"].rating_model.rate(USER, ITEM).p
     row = model(tiny_population).mind.rows(USER)
     known = cues(model(tiny_population).mind.crowd, model(tiny_population).mind.taste, row, ITEM)
-    np.testing.assert_allclose(p, model(tiny_population).prior_of(known, row), atol=1e-6)
+    np.testing.assert_allclose(p, model(tiny_population).prior_of(known), atol=1e-6)
     alone = parts(tiny_population)["language model alone"].rating_model.rate(USER, ITEM).p
     pool = with_readout(tiny_population, Readout(1.0, 0.0)).rating_model.rate(USER, ITEM).p
     np.testing.assert_allclose(alone, pool, atol=1e-6)

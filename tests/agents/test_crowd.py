@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 
-from simenv.agents.crowd import Crowd, CrowdSettings, solve_rows
+from simenv.agents.crowd import Crowd, CrowdSettings
+from simenv.agents.factors import fit_items
 from simenv.errors import DataError
 from simenv.log import InteractionLog
 from simenv.testing.logs import tiny_catalogue, tiny_log
@@ -98,23 +98,43 @@ def test_only_the_most_rated_items_are_core() -> None:
     np.testing.assert_array_equal(crowd.similarity, whole.similarity[np.ix_(both, both)])
 
 
-@given(seed=st.integers(0, 1000), rows=st.integers(1, 5), columns=st.integers(1, 6), damping=st.floats(0.1, 30))
-@settings(max_examples=40, deadline=None)
-def test_solve_rows_is_ridge(seed: int, rows: int, columns: int, damping: float) -> None:
-    rng = np.random.default_rng(seed)
-    dense = rng.normal(size=(rows, columns)) * (rng.random((rows, columns)) < 0.6)
-    factor = rng.normal(size=(columns, 2))
-    found = solve_rows(csr_matrix(dense), factor, damping)
-    for row in range(rows):
-        known = dense[row] != 0
-        left = np.concatenate([factor[known], np.sqrt(damping) * np.eye(2)])
-        wanted = np.linalg.lstsq(left, np.concatenate([dense[row, known], np.zeros(2)]), rcond=None)[0]
-        np.testing.assert_allclose(found[row], wanted, atol=1e-9)
+def test_spread_by_hand() -> None:
+    log = tiny_log()
+    item, user = offsets(log)
+    square = (log.rating - log.rating.mean() - item[log.item] - user[log.user]) ** 2
+    found = fitted(log).item_spread
+    for i in range(log.n_items):
+        own = square[log.item == i] / square.mean()
+        assert found[i] == pytest.approx(np.sqrt((own.sum() + 10) / (len(own) + 10)), abs=1e-4)
+
+
+def test_one_opinion_for_all_has_no_spread_to_tell() -> None:
+    log = tiny_log()
+    crowd = fitted(replace(log, rating=np.full_like(log.rating, 3)))
+    np.testing.assert_allclose(crowd.item_spread, np.sqrt(10 / (crowd.item_count + 10)), atol=1e-3)
+    assert np.isfinite(crowd.factor).all()
+
+
+def test_the_blind_crowd_has_no_opinion() -> None:
+    crowd = fitted(tiny_log()).without_opinions()
+    assert not crowd.factor.any()
+    assert not crowd.factor_covariance.any()
+    assert (crowd.item_spread == 1).all()
+
+
+def test_factors_add_up_to_the_bias() -> None:
+    """Offset and correction together are the bias that the factorisation found."""
+    log = tiny_log()
+    rows, belief = fit_items(log, float(log.rating.mean()), 3, 3, 0)
+    crowd = fitted(log)
+    np.testing.assert_allclose(crowd.factor[:, 0] + crowd.item_offset, rows.mean[:, 0], atol=1e-6)
+    np.testing.assert_allclose(crowd.factor[:, 1:], rows.mean[:, 1:], atol=1e-6)
+    assert crowd.noise == pytest.approx(belief.noise)
 
 
 def test_factors_find_the_planted_side() -> None:
     """Users of even number like items of even number: one direction separates the two sides."""
-    factor = fitted(tiny_log(40, 30), factors=1).factor[:, 0]
+    factor = fitted(tiny_log(40, 30), factors=1, sweeps=20).factor[:, 1]
     even = factor[0::2].mean()
     assert np.mean(np.sign(factor[0::2]) == np.sign(even)) > 0.9
     assert np.mean(np.sign(factor[1::2]) == -np.sign(even)) > 0.9

@@ -42,6 +42,18 @@ def own_residual(log: InteractionLog, crowd: Crowd, user: int) -> tuple[NDArray[
     return item, base - offset, offset
 
 
+def folded_by_hand(log: InteractionLog, crowd: Crowd, user: int, offset: float) -> NDArray[np.float64]:
+    """Bayesian regression of one user's ratings on the items' factors, one rating at a time."""
+    left, right = crowd.taste_precision.astype(float), crowd.taste_precision.astype(float) @ crowd.taste_mean
+    for i, r in zip(*log.history(user), strict=True):
+        bias = float(crowd.item_offset[i] + crowd.factor[i, 0])
+        x = np.array([1.0, *crowd.factor[i, 1:]])
+        doubt = crowd.factor_covariance[i].astype(float)
+        left = left + crowd.noise * (np.outer(x, x) + np.pad(doubt[1:, 1:], ((1, 0), (1, 0))))
+        right = right + crowd.noise * (x * (r - crowd.mean - bias) - np.array([0.0, *doubt[1:, 0]]))
+    return np.asarray(np.linalg.solve(left, right) - offset * np.eye(len(right))[0])
+
+
 @pytest.mark.parametrize("user", range(12))
 def test_taste_by_hand(log: InteractionLog, crowd: Crowd, taste: Taste, user: int) -> None:
     item, residual, offset = own_residual(log, crowd, user)
@@ -52,9 +64,7 @@ def test_taste_by_hand(log: InteractionLog, crowd: Crowd, taste: Taste, user: in
     assert not taste.residual[user, n:].any()
     assert taste.recent[user] == pytest.approx(residual[-10:].sum() / (min(n, 10) + 10), abs=1e-5)
     assert taste.spread[user] == pytest.approx(np.sqrt(((residual**2).sum() + 8.5) / (n + 10)), abs=1e-5)
-    factor = crowd.factor[item].astype(float)
-    gram = factor.T @ factor + crowd.factor_damping * np.eye(3)
-    np.testing.assert_allclose(taste.factor[user], np.linalg.solve(gram, factor.T @ residual), atol=1e-5)
+    np.testing.assert_allclose(taste.factor[user], folded_by_hand(log, crowd, user, offset), atol=1e-4)
     weight = crowd.genre[item].astype(float)
     np.testing.assert_allclose(taste.genre[user], residual @ weight / (weight.sum(axis=0) + 3), atol=1e-5)
     fame = crowd.popularity[item] - crowd.popularity[item].mean()
@@ -83,11 +93,19 @@ def test_neighbours_by_hand(log: InteractionLog, crowd: Crowd, taste: Taste) -> 
         assert made.feature[n, column] == pytest.approx(nearer, abs=1e-5)
 
 
-def test_likeminded_is_the_product_of_factors(crowd: Crowd, taste: Taste) -> None:
+def test_likeminded_is_what_the_factors_add(crowd: Crowd, taste: Taste) -> None:
     made = cues(crowd, taste, PAIR_USER, PAIR_ITEM)
     for n, (user, item) in enumerate(zip(PAIR_USER, PAIR_ITEM, strict=True)):
-        assert made.likeminded[n] == pytest.approx(float(taste.factor[user] @ crowd.factor[item]), abs=1e-6)
+        own, other = taste.factor[user], crowd.factor[item]
+        assert made.likeminded[n] == pytest.approx(float(own[0] + other[0] + own[1:] @ other[1:]), abs=1e-6)
+        assert made.spread[n] == pytest.approx(float(taste.spread[user] * crowd.item_spread[item]), abs=1e-6)
     assert made.feature.shape == (len(PAIR_USER), len(FEATURE))
+
+
+def test_the_blind_hear_no_likeminded(log: InteractionLog, crowd: Crowd) -> None:
+    blind = crowd.without_opinions()
+    made = cues(blind, Taste.of(blind, *log.padded(np.arange(12))), PAIR_USER, PAIR_ITEM)
+    assert not made.likeminded.any()
 
 
 def test_an_items_own_rating_is_no_neighbour(log: InteractionLog, crowd: Crowd) -> None:

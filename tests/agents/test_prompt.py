@@ -189,6 +189,7 @@ real = st.floats(-6, 6, width=32)
 def test_every_cue_is_one_token(scale: RatingScale, near: float, like: float, weight: float, part: float) -> None:
     value = scale.values[0] + part * (scale.values[-1] - scale.values[0])
     one = {"item_mean": value, "item_count": 3, "similar": near, "similar_weight": weight, "likeminded": like}
+    one["spread"] = 1.0
     known = Cues(**{k: np.array([v], np.float32) for k, v in one.items()}, feature=np.zeros((1, 1), np.float32))
     writer = PromptWriter(tiny_catalogue(tiny_log().items), scale, PRESET["compact"])
     found, tokens = written(scale, writer.suffix(3, known, 0, value)[1:])

@@ -132,7 +132,8 @@ def test_evidence_is_made_against_the_folds_own_crowd(log: InteractionLog, folds
         assert e.crowd is folds.crowd[f]
         assert (folds.fold[e.contexts.user] == f).all()
         np.testing.assert_array_equal(e.cues.item_mean, e.crowd.item_mean[e.contexts.target])
-        np.testing.assert_array_equal(e.spread, e.taste.spread[e.contexts.row])
+        c = e.contexts
+        np.testing.assert_allclose(e.spread, e.taste.spread[c.row] * e.crowd.item_spread[c.target], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["compact", "words", "paper"])
