@@ -8,7 +8,8 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -155,54 +156,68 @@ def _inline(svg: str, caption: str) -> str:
     return svg.replace(_INK, "currentColor").replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
 
 
-def curves(
-    caption: str,
-    panel: Mapping[str, Mapping[str, Sequence[Interval]]],
-    x: Sequence[float],
-    x_unit: str = "",
-    unit: str = "",
-    *,
-    bold: Collection[str] = (),
-) -> Figure:
-    """Return panels side by side on one scale: panel -> name -> an interval at each x; all panels with the same names.
+@final
+@dataclass(frozen=True)
+class Panel:
+    """One of several pictures side by side."""
+
+    x: tuple[float, ...]
+    """Where values stand; a single one: a column of dots without a scale below."""
+    line: Mapping[str, Sequence[Interval]]
+    """Name -> an interval at each x."""
+    unit: str = ""
+    """What x is."""
+
+
+def curves(caption: str, panel: Mapping[str, Panel], unit: str = "", *, bold: Collection[str] = ()) -> Figure:
+    """Return panels side by side on one vertical scale; a name has the same colour in all of them.
 
     bold: names drawn thick, with their intervals as bands; the others are thin, with bars set a little apart.
     """
+    names = list(dict.fromkeys(name for one in panel.values() for name in one.line))
 
     def draw(axes: Axes) -> None:
         canvas: Any = axes.figure
         axes.remove()
-        places = canvas.subplots(1, len(panel), sharey=True, squeeze=False)[0]
-        for place, (title, lines) in zip(places, panel.items(), strict=True):
-            place.patch.set_alpha(0)
-            for n, name in enumerate(lines):
-                _curve(place, n, len(lines), name, x, lines[name], name in bold)
-            place.set_title(title, fontsize=10)
-            place.set_xlabel(x_unit)
-            place.set_xticks(x, [f"{v:g}" for v in x])
-            place.grid(axis="y", alpha=0.25, color=_INK)
+        wide = [3.0 if len(one.x) > 1 else 1.4 for one in panel.values()]
+        places = canvas.subplots(1, len(panel), sharey=True, squeeze=False, width_ratios=wide)[0]
+        for place, (title, one) in zip(places, panel.items(), strict=True):
+            _panel(place, title, one, names, bold)
         places[0].set_ylabel(unit)
-        handles, labels = places[0].get_legend_handles_labels()
-        canvas.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
+        named = {la: h for place in places[::-1] for h, la in zip(*place.get_legend_handles_labels(), strict=True)}
+        shown = [n for n in names if n in named]
+        canvas.legend([named[n] for n in shown], shown, loc="outside lower center", ncols=3, frameon=False, fontsize=8)
 
-    names = len(next(iter(panel.values())))
-    return _figure(caption, draw, height=3.4 + 0.2 * -(-names // 3))
+    return _figure(caption, draw, height=3.4 + 0.2 * -(-len(names) // 3))
+
+
+def _panel(axes: Any, title: str, panel: Panel, names: Sequence[str], bold: Collection[str]) -> None:
+    axes.patch.set_alpha(0)
+    single = len(panel.x) == 1
+    step = (0.9 if single else 0.12 * (max(panel.x) - min(panel.x))) / max(len(names), 1)
+    for n, name in enumerate(names):
+        if name in panel.line:
+            # The eight hues are used again with dashes.
+            style = {"color": _HUES[n % len(_HUES)], "linestyle": ("-", "--", ":")[n // len(_HUES) % 3], "label": name}
+            apart = (n - (len(names) - 1) / 2) * step
+            _curve(axes, panel.x, panel.line[name], style, apart, name in bold)
+    axes.set_title(title, fontsize=9)
+    axes.set_xlabel(panel.unit)
+    axes.set_xticks([] if single else panel.x, [] if single else [f"{v:g}" for v in panel.x])
+    axes.grid(axis="y", alpha=0.25, color=_INK)
 
 
 def _curve(
-    axes: Any, number: int, total: int, name: str, x: Sequence[float], value: Sequence[Interval], bold: bool
+    axes: Any, x: Sequence[float], value: Sequence[Interval], style: dict[str, Any], apart: float, bold: bool
 ) -> None:
-    """Draw one line; the eight hues are used again with dashes."""
-    hue, dash = _HUES[number % len(_HUES)], ("-", "--", ":")[number // len(_HUES) % 3]
     low, high, mean = ([getattr(v, n) for v in value] for n in ("low", "high", "mean"))
-    if bold:
-        axes.plot(x, mean, dash, color=hue, linewidth=2.6, marker="o", markersize=4, label=name, zorder=3)
-        axes.fill_between(x, low, high, color=hue, alpha=0.18, linewidth=0)
+    if bold and len(x) > 1:
+        axes.plot(x, mean, linewidth=2.6, marker="o", markersize=4, zorder=3, **style)
+        axes.fill_between(x, low, high, color=style["color"], alpha=0.18, linewidth=0)
         return
-    apart = (number - (total - 1) / 2) * 0.012 * (max(x) - min(x))
-    at = [v + apart for v in x]
-    axes.plot(at, mean, dash, color=hue, linewidth=1.1, label=name)
-    axes.vlines(at, low, high, color=hue, linewidth=0.8, alpha=0.55)
+    at, size = [v + apart for v in x], 6 if bold else 4
+    axes.plot(at, mean, linewidth=1.1, marker="o" if len(x) == 1 else None, markersize=size, **style)
+    axes.vlines(at, low, high, color=style["color"], linewidth=2.6 if bold else 0.8, alpha=0.55)
 
 
 def standalone(figure: Figure) -> str:

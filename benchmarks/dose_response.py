@@ -1,0 +1,47 @@
+"""Dose-response, recorded: who orders recommenders right as users choose ever more what they rate.
+
+python benchmarks/dose_response.py [--worlds 5] [--folder runs/decision]
+
+Invented worlds; see simenv/study/dose_response.py. Finished worlds stay in the folder, so that a stopped run goes on.
+The picture goes to docs/decision.svg.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from recording import record
+
+from simenv.cli.console import quiet_libraries
+from simenv.evaluation.figure import standalone
+from simenv.evaluation.report import stable_json
+from simenv.evaluation.terminal import progress_bar
+from simenv.study.decision_report import figure
+from simenv.study.dose_report import sentence, to_dict
+from simenv.study.dose_response import DoseResponse
+
+PICTURE = Path(__file__).parents[1] / "docs" / "decision.svg"
+
+
+def main(
+    worlds: Annotated[int, typer.Option(help="worlds per dose")] = 5,
+    folder: Annotated[Path, typer.Option(help="where finished worlds go")] = Path("runs/decision"),
+) -> None:
+    started, study = time.time(), DoseResponse(seeds=tuple(range(worlds)))
+    quiet_libraries()
+    with progress_bar() as progress:
+        units = study.run(folder, progress)
+    PICTURE.write_text(standalone(figure(study, units)), encoding="utf-8")
+    print(sentence(study, units))
+    values = json.loads(stable_json(to_dict(study, units)))
+    data = {f"{u['kind']} {u['dose']:g}, world {u['seed']}": u["log"] for u in units}
+    command = f"python benchmarks/dose_response.py --worlds {worlds}"
+    print(record("dose-response", values, command=command, seed=0, data=data, started=started))
+
+
+if __name__ == "__main__":
+    typer.run(main)
