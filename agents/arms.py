@@ -52,7 +52,8 @@ def disturbed(population: SimulatedPopulation, seed: int) -> dict[str, Simulated
 
     "crowd average hidden": the prompt's line on the crowd is left out. "taste match hidden": so is that on the match.
     The prior is denied the same: the cues behind the line are held at their average over pairs as they occur, in the
-    pool and in the expected rating that the prompt gives. Else the number hidden here would be read off there.
+    pool and in the expected rating that the prompt gives. Else the number hidden here would be read off there. (How
+    much opinions on an item differ stays: it widens answers and moves none.)
 
     "opaque titles": titles and people are codes, in items, memories, profiles and summaries; years and genres stay.
 
@@ -148,7 +149,10 @@ def _user_swapped(lm: LMRatingModel, seed: int) -> LMRatingModel:
 
 
 def _crowd_hidden(lm: LMRatingModel, seed: int) -> LMRatingModel:
-    return _hiding(lm, _CROWD, seed, crowd=False)
+    crowd = lm.mind.crowd
+    factor = crowd.factor.copy()
+    factor[:, 0] = np.average(factor[:, 0], weights=crowd.item_count)  # an item's bias is a part of its average
+    return _thinking(_hiding(lm, _CROWD, seed, crowd=False), crowd=replace(crowd, factor=factor))
 
 
 def _match_hidden(lm: LMRatingModel, seed: int) -> LMRatingModel:

@@ -171,6 +171,8 @@ def test_the_crowd_average_is_hidden_from_both(tiny_population: SimulatedPopulat
     assert not any("Crowd" in t for t in texts(hidden))
     assert all("Match" in t for t in texts(hidden))
     crowd = model(hidden).mind.crowd
+    assert np.ptp(crowd.factor[:, 0]) == 0 < np.ptp(lm.mind.crowd.factor[:, 0])
+    np.testing.assert_array_equal(crowd.factor[:, 1:], lm.mind.crowd.factor[:, 1:])
     loud = replace(crowd, item_offset=crowd.item_offset[::-1] + np.float32(1), item_count=crowd.item_count[::-1] * 9)
     told = rebuilt(hidden, replace(model(hidden), mind=replace(model(hidden).mind, crowd=loud)))
     assert texts(told) == texts(hidden)
