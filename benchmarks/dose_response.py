@@ -3,7 +3,7 @@
 python benchmarks/dose_response.py [--worlds 5] [--folder runs/decision]
 
 Invented worlds; see simenv/study/dose_response.py. Finished worlds stay in the folder, so that a stopped run goes on.
-The picture goes to docs/decision.svg.
+The picture goes to docs/decision.svg, with Coat beside the worlds where its result is recorded.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from recording import record
+from recording import RESULTS, record
 
 from simenv.cli.console import quiet_libraries
 from simenv.evaluation.figure import standalone
 from simenv.evaluation.report import stable_json
 from simenv.evaluation.terminal import progress_bar
-from simenv.study.decision_report import figure
+from simenv.study.decision_report import figure, read_coat
 from simenv.study.dose_report import sentence, to_dict
 from simenv.study.dose_response import DoseResponse
 
@@ -35,7 +35,9 @@ def main(
     quiet_libraries()
     with progress_bar() as progress:
         units = study.run(folder, progress)
-    PICTURE.write_text(standalone(figure(study, units)), encoding="utf-8")
+    coat = RESULTS / "coat.json"
+    beside = read_coat(coat) if coat.exists() else None
+    PICTURE.write_text(standalone(figure(study, units, beside)), encoding="utf-8")
     print(sentence(study, units))
     values = json.loads(stable_json(to_dict(study, units)))
     data = {f"{u['kind']} {u['dose']:g}, world {u['seed']}": u["log"] for u in units}

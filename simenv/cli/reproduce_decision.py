@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +25,10 @@ def command(
     content: Annotated[
         bool, typer.Option("--content", help="Also users who know nothing of others' opinions; twice as long.")
     ] = False,
+    coat: Annotated[
+        Path | None,
+        typer.Option(help="Also Coat: its folder or zip (many hours), or the JSON of a finished benchmarks/coat.py."),
+    ] = None,
     figure: Annotated[Path | None, typer.Option(help="Keep the picture here, as SVG.")] = None,
     json: Annotated[Path | None, typer.Option(help="Keep the numbers here.")] = None,
     html: Annotated[Path | None, typer.Option(help="Keep the page here.")] = None,
@@ -39,6 +44,7 @@ def command(
     \b
     simenv reproduce decision runs/decision --html decision.html       (an hour of one core)
     simenv reproduce decision runs/look --doses 0,2 --worlds 2         (a few minutes)
+    simenv reproduce decision runs/decision --coat benchmarks/results/coat.json --html decision.html
     """
     from simenv.evaluation.figure import standalone
     from simenv.evaluation.terminal import progress_bar
@@ -50,12 +56,13 @@ def command(
     study = settings(_numbers(doses), worlds, users, steps, content)
     with progress_bar() as progress:
         units = study.run(folder, progress)
-    done = report(study, units)
+        beside = None if coat is None else _coat(coat, folder / "coat", progress)
+    done = report(study, units, beside)
     done.print(out())
     write_json(json, dose_report.to_dict(study, units))
     if figure is not None:
         figure.parent.mkdir(parents=True, exist_ok=True)
-        figure.write_text(standalone(picture(study, units)), encoding="utf-8")
+        figure.write_text(standalone(picture(study, units, beside)), encoding="utf-8")
     for path in (html, markdown):
         if path is not None:
             done.save(path)
@@ -74,6 +81,15 @@ def settings(
     if steps is not None:
         world = replace(world, recipe=recipe(steps, max(1, steps // 7)))
     return DoseResponse(doses, tuple(range(worlds)), world)
+
+
+def _coat(data: Path, folder: Path, progress: Callable[[int, int, str], None]) -> Mapping[str, Any]:
+    """Return what the Coat study finds, or found."""
+    from simenv.datasets import load
+    from simenv.study.coat import coat
+    from simenv.study.decision_report import read_coat
+
+    return read_coat(data) if data.suffix == ".json" else coat(load(data), folder=folder, progress=progress)
 
 
 def _numbers(text: str) -> tuple[float, ...]:

@@ -5,46 +5,67 @@ Knows the findings of both studies, not how they came about.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from simenv.errors import DataError
 from simenv.evaluation.figure import Panel, curves
 from simenv.evaluation.interval import Interval
 from simenv.evaluation.report import Figure, Report, Section
-from simenv.study import dose_report
+from simenv.study import coat_report, dose_report
 from simenv.study.dose_response import DoseResponse
 from simenv.study.dose_response import curves as dose_curves
-from simenv.study.dose_unit import NDCG, OURS
+from simenv.study.dose_unit import JUDGES, NDCG, OURS
 
 TITLE = "Who orders recommenders as the truth does"
+Coat = Mapping[str, Any]
+"""What `simenv.study.coat.coat` returns."""
 
 
-def figure(study: DoseResponse, units: Sequence[dict[str, Any]], coat: Mapping[str, Interval] | None = None) -> Figure:
-    """Return pairs right by dose, and on Coat. coat: judge, named as in `JUDGES`, -> share of pairs right."""
+def figure(study: DoseResponse, units: Sequence[dict[str, Any]], coat: Coat | None = None) -> Figure:
+    """Return pairs right by dose and, beside them, on Coat: the judges of `JUDGES` and the best without a simulator."""
     panel = dose_report.panels(dose_curves(study, units))
-    if coat:
-        panel["Coat"] = Panel((0.0,), {judge: (share,) for judge, share in coat.items()}, "real ratings")
-    caption = f"Share of truly different pairs of recommenders in the right order; intervals count {_counted(coat)}"
+    counted = "worlds"
+    if coat is not None:
+        panel[coat["data"]] = Panel((0.0,), {judge: (share,) for judge, share in _shares(coat).items()}, "real ratings")
+        counted = f"worlds, for {coat['data']} users"
+    caption = f"Share of truly different pairs of recommenders in the right order; intervals count {counted}"
     return curves(caption, panel, "pairs in the right order", bold=(OURS, NDCG))
 
 
-def report(
-    study: DoseResponse,
-    units: Sequence[dict[str, Any]],
-    *,
-    coat: Report | None = None,
-    coat_right: Mapping[str, Interval] | None = None,
-) -> Report:
-    """Return both studies as one report. coat: its own report, None: not run. coat_right: for the figure."""
-    picture = Section(TITLE, _HOW, figures=(figure(study, units, coat_right),))
+def report(study: DoseResponse, units: Sequence[dict[str, Any]], coat: Coat | None = None) -> Report:
+    """Return both studies as one report. coat: None: not run, and not spoken of."""
+    picture = Section(TITLE, _HOW, figures=(figure(study, units, coat),))
     log = {f"log, {u['kind']} {u['dose']:g}, world {u['seed']}": u["log"] for u in units}
     origin = {"doses": repr(study.doses), "worlds": repr(study.seeds), "settings": repr(study.world)} | log
     verdict, parts = dose_report.sentence(study, units), dose_report.sections(study, units)
-    if coat is None:
-        return Report(TITLE, verdict, (picture, *parts), origin)
-    verdict = f"{verdict} Coat: {coat.verdict}"
-    origin |= {f"Coat, {name}": value for name, value in coat.provenance.items()}
-    return Report(TITLE, verdict, (picture, *parts, *coat.sections), origin)
+    if coat is not None:
+        verdict, parts = f"{verdict} {coat_report.verdict(coat)}", (*parts, coat_report.table(coat))
+    return Report(TITLE, verdict, (picture, *parts), origin)
+
+
+def read_coat(path: Path) -> Coat:
+    """Return what the Coat study found from a JSON file: the recorded result, or the bare one.
+
+    Raises:
+        DataError: no such file, or something else in it.
+
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        found: Coat = content.get("values", content)
+        coat_report.verdict(found)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} holds no result of the Coat study ({error}); see benchmarks/coat.py.") from error
+    return found
+
+
+def _shares(coat: Coat) -> dict[str, Interval]:
+    names = [n for n in (*JUDGES, coat["best_without_simulator"]) if n in coat["evaluator"]]
+    share = {n: coat["evaluator"][n]["share"] for n in names}
+    return {n: Interval(s["mean"], s["users"]["low"], s["users"]["high"]) for n, s in share.items()}
 
 
 _HOW = (
@@ -52,7 +73,3 @@ _HOW = (
     "simenv demo: recommenders, judges and held-out ratings have disjoint rows; what is judged is the first page each "
     "recommender shows from the whole catalogue."
 )
-
-
-def _counted(coat: Mapping[str, Interval] | None) -> str:
-    return "worlds (Coat: users)" if coat else "worlds"

@@ -25,8 +25,9 @@ from simenv.log import InteractionLog
 from simenv.scale import RatingScale
 from simenv.session import Session, Slate
 from simenv.study import dose_response, dose_unit
+from simenv.study.coat_report import summary
 from simenv.study.contest import Contest
-from simenv.study.decision_report import report
+from simenv.study.decision_report import read_coat, report
 from simenv.study.dose_curve import Curve, crossing, over_worlds
 from simenv.study.dose_report import sentence, to_dict
 from simenv.study.dose_response import DoseResponse, crossings, curves
@@ -379,6 +380,39 @@ class TestReport:
         shown = re.findall(r">([^<>]+)</text>", figures[0].svg)
         assert {"chosen by true rating", "chosen by popularity", OURS, NDCG} <= set(shown)
         assert shown.count(OURS) == 1
+
+    def test_coat_stands_beside(self) -> None:
+        """Judges of both studies have one entry in the legend; others of Coat are left to its table."""
+        split = {
+            "users": 9, "candidates": 40, "effective_rows": 5.0, "pairs": 3, "shared_pairs": 3, "ceiling": 0.9,
+            "true": {"a": 3.0, "b": 4.0}, "shared": {},
+            "judge": {n: held_share(share, kind) for n, share, kind in COAT},
+        }  # fmt: skip
+        found = summary([split, split], "coat-like")
+        made = report(STUDY, self.units, found)
+        assert "On coat-like, simulated users order 90.0%" in made.verdict
+        (picture,) = [f for s in made.sections for f in s.figures]
+        shown = re.findall(r">([^<>]+)</text>", picture.svg)
+        assert [shown.count(n) for n in (OURS, NDCG, "content ridge", "a third", "coat-like")] == [1, 1, 1, 0, 1]
+        assert any(s.title.endswith("coat-like") for s in made.sections)
+
+    def test_a_file_that_is_no_result_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "x.json").write_text('{"values": {"data": "coat"}}')
+        for name in ("x.json", "absent.json"):
+            with pytest.raises(DataError, match="holds no result of the Coat study"):
+                read_coat(tmp_path / name)
+
+
+COAT = (
+    (OURS, 0.9, "simulator"), (NDCG, 0.7, "held-out ratings"), ("content ridge", 0.95, "predictor"),
+    ("a third", 0.8, "predictor"),
+)  # fmt: skip
+
+
+def held_share(share: float, kind: str) -> dict[str, Any]:
+    number = {"mean": share, "low": share, "high": share}
+    numbers = {n: number for n in ("regret", "error_mean", "error_max", "spread", "tau", "tau_of_ceiling")}
+    return {"kind": kind, "value": [1.0, 2.0], "drawn": [share] * 3, "pairs_right": number, **numbers}
 
 
 class TestCommand:
