@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import typer
 
+from simenv.cli.benchmark import contestants
 from simenv.cli.console import out, quiet_libraries, say, table, write_json
 from simenv.cli.train import TRIAL, Make, run
 from simenv.errors import ConfigError
@@ -20,9 +22,14 @@ if TYPE_CHECKING:
     from simenv.evaluation.fidelity.study import Fidelity
     from simenv.evaluation.interval import Interval
     from simenv.log import InteractionLog, Split
+    from simenv.protocols import Recommender
 
 FOLDER = "fidelity"
 """Folder inside a population's folder: its card, and the finished parts of it."""
+USUAL = (
+    "random,popular,best-rated,long-tail,item-knn,als,mf,content,inverted-mf,noisy-mf,mf-no-item-bias,popular-x-mean"
+)
+"""Rankers whose order is checked: usual ones, and some that are wrong on purpose."""
 
 
 def command(
@@ -35,6 +42,9 @@ def command(
         bool, typer.Option("--control", help="Also train the same users with personas dealt at random.")
     ] = False,
     disturb: Annotated[bool, typer.Option(help="Exchange what users answer from; it must cost something.")] = True,
+    recommenders: Annotated[
+        str, typer.Option(help='Those whose order is checked on held-out ratings, as in `simenv benchmark`; "": none.')
+    ] = USUAL,
     draws: Annotated[int, typer.Option(help="Sampled ratings per pair.")] = 20,
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Card and finished parts. Default: FOLDER/fidelity.")
@@ -67,7 +77,9 @@ def command(
     first = int(about["make"]["seed"])
     settings = Fidelity(tuple(range(first, first + seeds)), draws=draws, quick=quick, seed=seed)
     kept = out_folder or folder / FOLDER
-    card = made(population, trial, about, settings, kept, control=control, disturb=disturb)
+    names = [name.strip() for name in recommenders.split(",") if name.strip()]
+    on_trial = contestants(names, about) if names else []
+    card = made(population, trial, about, settings, kept, on_trial, control=control, disturb=disturb)
     card.save(kept)
     _show(card)
     write_json(json, card.value)
@@ -83,6 +95,7 @@ def made(
     about: dict[str, Any],
     settings: Fidelity,
     kept: Path,
+    recommenders: Sequence[Recommender] = (),
     *,
     control: bool = False,
     disturb: bool = True,
@@ -105,9 +118,11 @@ def made(
     with progress_bar() as progress:
         return settings.run(
             _refits(trial, population, make, kept / "refits", about["data"]),
-            trial.judge,
+            _everything(trial),
             split,
             catalogue=population.catalogue,
+            recommenders=recommenders,
+            contestants=trial.contestants,
             arms=parts,
             disturb=disturbed if disturb else None,
             control=dealt if control else None,
@@ -115,6 +130,17 @@ def made(
             progress=progress,
             provenance={"data": about["data"], "cut": trial.note},
         )
+
+
+def _everything(trial: Trial) -> InteractionLog:
+    """Return all rows of a trial, held-out ones included: what real visits are cut from."""
+    from simenv.log import InteractionLog
+
+    past, future = trial.past, trial.future
+    user, item, rating = (np.concatenate([getattr(x, n) for x in (past, future)]) for n in ("user", "item", "rating"))
+    time = None if past.time is None or future.time is None else np.concatenate([past.time, future.time])
+    note = past.time_note
+    return InteractionLog.of(past.users, past.items, user, item, rating, time, past.scale, time_note=note)
 
 
 def _refits(

@@ -6,8 +6,9 @@ by protocol and yardsticks by name; no measure, no report.
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast, final
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from simenv.errors import ConfigError
 from simenv.evaluation.fidelity.held import Held
 from simenv.evaluation.fidelity.replay import replay
+from simenv.evaluation.interval import Interval
 from simenv.evaluation.rating import Prediction
 from simenv.evaluation.unit import Unit, UnitStore, Values, digest, population_fingerprint
 from simenv.evaluation.yardstick import (
@@ -95,6 +97,21 @@ class Answers:
         said = replay(population, self.held.user, self.held.item, seed=self.seed)
         named = {"p": said.p, "off_scale": said.off_scale, "support": said.support}
         return {name: array.astype(np.float64) for name, array in named.items()}
+
+
+def remembered(
+    store: UnitStore, name: str, arrays: Sequence[NDArray[Any]], settings: object, compute: Callable[[], Interval]
+) -> Interval:
+    """Return a number that takes long, computed once for the same arrays and settings."""
+    content = [hashlib.blake2b(np.ascontiguousarray(a).tobytes(), digest_size=8).hexdigest() for a in arrays]
+    unit = Unit(name, 0, "measure", 0, digest(_FORMAT, name, content, settings))
+
+    def values() -> tuple[Values, None]:
+        found = compute()
+        return {"interval": np.array([found.mean, found.low, found.high, found.level])}, None
+
+    found, _ = store.get(unit) if store.has(unit) else store.make(unit, values)
+    return Interval(*(float(x) for x in found["interval"]))
 
 
 def drawn(

@@ -59,6 +59,8 @@ class Gathered:
     population: Population
     """Of the first seed."""
     held: Held
+    store: UnitStore
+    """Remembers what was asked, and what takes long to measure."""
     cases: tuple[Case, ...]
     """[F refits]"""
     disturbed: Mapping[str, Prediction]
@@ -75,7 +77,8 @@ def gather(settings: Fidelity, plan: Plan, folder: Path | None, progress: Callab
     progress("population")
     first = plan.population(settings.seeds[0])
     held = Held.of(plan.split, first, settings.like_from)
-    answers = Answers(held, UnitStore(folder), settings.draws, settings.seed, progress)
+    store = UnitStore(folder)
+    answers = Answers(held, store, settings.draws, settings.seed, progress)
     own = yardsticks(settings.yardsticks, settings.quick)
     fixed = {name: answers.yardstick(name, y) for name, y in own.items()}
     cases, prints = [], []
@@ -90,7 +93,7 @@ def gather(settings: Fidelity, plan: Plan, folder: Path | None, progress: Callab
     exchanged = {} if plan.disturb is None else plan.disturb(first, settings.seed)
     disturbed = {name: answers.population(name, population)[0] for name, population in exchanged.items()}
     told = {f"yardstick, {name}": text for name, text in answers.described.items()} | {"populations": ", ".join(prints)}
-    return Gathered(first, held, tuple(cases), disturbed, told, answers.seconds)
+    return Gathered(first, held, store, tuple(cases), disturbed, told, answers.seconds)
 
 
 def _case(answers: Answers, plan: Plan, population: Population, fixed: Mapping[str, Prediction], refit: int) -> Case:

@@ -47,11 +47,6 @@ class Headline:
     """predictor -> measure -> estimate with its interval over users; what a predictor cannot have is absent."""
     comparison: tuple[Comparison, ...]
 
-    def against(self, measure: str, other: str) -> Interval | None:
-        """Return the simulator's loss minus another's; None: not compared."""
-        found = [c.difference for c in self.comparison if (c.measure, c.other) == (measure, other)]
-        return found[0] if found else None
-
 
 def found(cases: Sequence[Case]) -> dict[str, list[dict[str, Statistic]]]:
     """Return the statistics of all predictors of the cases [F refits], arms by refit, yardsticks once."""

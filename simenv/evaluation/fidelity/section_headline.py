@@ -35,6 +35,10 @@ _COLUMNS: tuple[tuple[str, Column], ...] = (
     ("sampled_w1", Column("W1", "measured", "rating", "low", "Wasserstein distance of sampled to real shares.")),
 )  # fmt: skip
 
+_WORD = {m: c.name for m, c in _COLUMNS}
+_JUDGED = ("mae_median", "off_scale", "ece_top", "sampled_within_variance_ratio", "sampled_w1")
+"""Measures that are criteria of the light."""
+
 
 def yardsticks(found: Headline, cases: tuple[Case, ...]) -> Chapter:
     """Return the table of all predictors, the simulator first, the seven yardsticks always beside it."""
@@ -53,48 +57,52 @@ def yardsticks(found: Headline, cases: tuple[Case, ...]) -> Chapter:
     dots = figure.dots("RMSE of the mean rating", {n: row["rmse"] for n, row in found.value.items()}, "rating points")
     columns = (Column("predictor"), Column("kind"), *[c for _, c in known])
     value = {n: dict(row) for n, row in found.value.items()}
-    simulator = next(iter(found.value.values()))
-    light = {m: simulator[m] for m in ("mae_median", "off_scale", "ece_top") if m in simulator}
-    return Chapter("measures", Section("Beside the yardsticks", text, columns, tuple(rows), (dots,)), value, light)
+    return Chapter("measures", Section("Beside the yardsticks", text, columns, tuple(rows), (dots,)), value)
 
 
-def comparisons(found: Headline, difference: Mapping[tuple[str, str], Interval], alpha: float) -> Chapter:
+def comparisons(found: Headline, difference: Mapping[tuple[str, str], Uncertainty], alpha: float) -> Chapter:
     """Return the simulator's losses against everybody else's, corrected together after Holm.
 
-    difference: (measure, other) -> difference with its interval from all sources.
+    difference: (measure, other) -> simulator minus other, with the sources of its uncertainty.
     """
     columns = (
         Column("against"),
         Column("measure"),
-        Column("difference", "measured", "simulator minus other", "low", "All sources of uncertainty.", "+.4f"),
+        Column("difference", "measured", "simulator minus other", "low", "Interval from all sources.", "+.4f"),
         Column("p", "measured", "", None, "Two-sided, bootstrap over users."),
         Column("p, Holm", "measured", "", None, "Corrected over all rows of this table."),
-        Column("significant"),
+        Column("simulator is"),
     )
     rows: list[Row] = []
     value: list[dict[str, Any]] = []
     for c in found.comparison:
         gap, sure = difference[c.measure, c.other], c.p_holm < alpha
-        verdict = "no" if not sure else "better" if c.difference.mean < 0 else "worse"
-        cells = (c.other, c.measure, gap, c.p, c.p_holm, verdict)
+        word = "as good" if not sure else "better" if c.difference.mean < 0 else "worse"
+        cells = (c.other, _WORD[c.measure], gap.total, c.p, c.p_holm, word)
         rows.append(dict(zip([k.name for k in columns], cells, strict=True)))
-        value.append(
-            {
-                "measure": c.measure,
-                "other": c.other,
-                "difference": gap,
-                "p": c.p,
-                "p_holm": c.p_holm,
-                "verdict": verdict,
-            }
-        )
-    light = {f"{m} - {BASELINE}": difference[m, BASELINE] for m in COMPARED if (m, BASELINE) in difference}
-    text = "Proper losses, paired over the same users: below zero the simulator is nearer to what users really said."
+        told = {"measure": c.measure, "other": c.other, "p": c.p, "p_holm": c.p_holm, "simulator is": word}
+        value.append(told | {"difference": parts(gap)})
+    light = {f"{m} - {BASELINE}": difference[m, BASELINE].total for m in COMPARED if (m, BASELINE) in difference}
+    text = (
+        "Proper losses, paired over the same users: below zero the simulator is nearer to what users really said. "
+        '"As good" says only that no difference is sure.'
+    )
     return Chapter("comparisons", Section("Against each of them", text, columns, tuple(rows)), {"rows": value}, light)
 
 
-def uncertainty(found: Mapping[str, Uncertainty], refits: int, draws: int) -> Chapter:
-    """Return where the uncertainty of the simulator's own numbers comes from."""
+def uncertainty(
+    measure: Mapping[str, Uncertainty],
+    difference: Mapping[tuple[str, str], Uncertainty],
+    own: Mapping[str, Interval],
+    refits: int,
+    draws: int,
+) -> Chapter:
+    """Return where the uncertainty of the simulator's numbers comes from, those on which the light is judged first.
+
+    own: intervals over users alone; judged by where the sources of a measure cannot be told.
+    """
+    named = {c.name: measure[m] for m, c in _COLUMNS if m in measure}
+    named |= {f"{_WORD[m]} minus {n}": u for (m, n), u in difference.items() if n == BASELINE}
     columns = (
         Column("number"),
         Column("estimate", "measured", "", None, "Student interval from all sources together.", ".4f"),
@@ -102,13 +110,17 @@ def uncertainty(found: Mapping[str, Uncertainty], refits: int, draws: int) -> Ch
         Column("refits", "measured", "standard error", "low", "What only more training seeds would lower.", ".4f"),
         Column("draws", "measured", "standard error", "low", "What only more sampled ratings would lower.", ".4f"),
     )
-    rows = tuple(
+    rows: tuple[Row, ...] = tuple(
         {"number": n, "estimate": u.total, "users": u.users, "refits": u.refits, "draws": u.draws}
-        for n, u in found.items()
+        for n, u in named.items()
     )
-    text = f"From the users, {refits} refit(s) and {draws} draw(s); a dash: one level only, or nothing is drawn."
-    title = "Where the uncertainty comes from"
-    return Chapter("uncertainty", Section(title, text, columns, rows), {n: parts(u) for n, u in found.items()})
+    text = (
+        f"{refits} training seed(s), {draws} draw(s) of each rating, and the users, by pseudo-values (Tukey 1958; for "
+        "calibration errors and W1 rough). A dash: one level only, or nothing is drawn for this number."
+    )
+    light = {m: measure[m].total if m in measure else i for m, i in own.items() if m in _JUDGED}
+    section = Section("Where the uncertainty comes from", text, columns, rows)
+    return Chapter("uncertainty", section, {n: parts(u) for n, u in named.items()}, light)
 
 
 def rating_shares(case: Case) -> Chapter:

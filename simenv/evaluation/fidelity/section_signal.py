@@ -5,12 +5,16 @@ Knows cases and measures; decides words and columns. Averages over refits, each 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from simenv.evaluation.fidelity.answers import remembered
 from simenv.evaluation.fidelity.case import Case
+from simenv.evaluation.fidelity.coverage import user_mean_coverage
+from simenv.evaluation.fidelity.gather import Gathered
 from simenv.evaluation.fidelity.section import Chapter, parts, pooled
 from simenv.evaluation.fidelity.signal import incremental_r2
 from simenv.evaluation.fidelity.two_sample import DRAWS, c2st, session_c2st
@@ -23,7 +27,13 @@ if TYPE_CHECKING:
 
 BASES = {"bias": "user+item bias", "prior": "prior alone", "MF": "biased MF"}
 """What others know already: key -> predictor."""
+COVERED = 0.9
+"""Central part of the simulated means that real ones are looked for in."""
 _ADDED = ("simulator", "language model alone")
+_TESTS: dict[str, tuple[str, Callable[..., Interval]]] = {
+    "c2st": ("one rating", c2st),
+    "session_c2st": ("a user's held-out part", session_c2st),
+}
 
 
 def added(settings: Fidelity, cases: Sequence[Case]) -> Chapter:
@@ -53,18 +63,18 @@ def _gain(settings: Fidelity, case: Case, base: str, name: str) -> Interval:
     return incremental_r2(case.truth, known, case.simulator[name].point, **how, level=settings.level)
 
 
-def two_samples(settings: Fidelity, cases: Sequence[Case]) -> Chapter:
+def two_samples(settings: Fidelity, gathered: Gathered) -> Chapter:
     """Return whether a classifier tells real ratings, and whole users, from sampled ones; draws of MF stand beside."""
-    tests = {"c2st": ("one rating", c2st), "session_c2st": ("a user's held-out part", session_c2st)}
+    cases = gathered.cases
     who = {"simulator": [c.answer for c in cases]}
     if "biased MF" in cases[0].yardstick:
         who["biased MF"] = [cases[0].yardstick["biased MF"]]
     rows: list[Row] = []
     value: dict[str, dict[str, Any]] = {}
     light: dict[str, Interval] = {}
-    for key, (word, test) in tests.items():
+    for key, (word, _) in _TESTS.items():
         for name, predictions in who.items():
-            found = pooled([_told(settings, cases[0], p, test) for p in predictions], cases[0].users)
+            found = pooled([_told(settings, gathered, p, key) for p in predictions], cases[0].users)
             rows.append({"looks at": word, "sampled from": name, "AUC": found.total})
             value.setdefault(key, {})[name] = parts(found)
             light |= {key: found.total} if name == "simulator" else {}
@@ -81,9 +91,45 @@ def two_samples(settings: Fidelity, cases: Sequence[Case]) -> Chapter:
     return Chapter("two_sample", section, value, light)
 
 
-def _told(settings: Fidelity, case: Case, prediction: Prediction, test: Callable[..., Interval]) -> list[Interval]:
+def coverage(settings: Fidelity, cases: Sequence[Case]) -> Chapter:
+    """Return how often users' real means lie where their simulated means say, with and without luck in common."""
+    who = {"simulator": [(c.answer, c.rho) for c in cases]}
+    who |= {"simulator, each rating by itself": [(c.answer, 0.0) for c in cases]} if cases[0].rho > 0 else {}
+    who |= {n: [(cases[0].yardstick[n], 0.0)] for n in ("biased MF",) if n in cases[0].yardstick}
+    rows: list[Row] = []
+    value: dict[str, Any] = {}
+    for name, predictions in who.items():
+        found = pooled([[_covered(settings, cases[0], p, rho)] for p, rho in predictions], cases[0].users)
+        rows.append({"users of": name, "covered": found.total})
+        value[name] = parts(found)
+    columns = (
+        Column("users of"),
+        Column("covered", "measured", f"{COVERED:g} is right", None, "Share of users; less: too sure of them."),
+    )
+    text = (
+        f"A simulated user's mean over the held-out pairs varies from visit to visit; the real one should lie in its "
+        f"central {COVERED:.0%} for {COVERED:.0%} of the users. {cases[0].rho:.2f} of a simulated user's luck is kept "
+        "through a visit."
+    )
+    return Chapter("coverage", Section("Are users' means as sure as they claim?", text, columns, tuple(rows)), value)
+
+
+def _covered(settings: Fidelity, case: Case, prediction: Prediction, rho: float) -> Interval:
+    assert prediction.p is not None
+    p, seed = prediction.p, settings.seed
+    return user_mean_coverage(case.truth, p, rho, level=COVERED, seed=seed, confidence=settings.level)
+
+
+def _told(settings: Fidelity, gathered: Gathered, prediction: Prediction, key: str) -> list[Interval]:
     """Return the AUC of each draw, so that their luck can be told from the users'."""
     assert prediction.draws is not None
-    how: Mapping[str, Any] = {"resamples": settings.resamples, "seed": settings.seed, "level": settings.level}
-    draws = np.asarray(prediction.draws)[:DRAWS, None]
-    return [test(case.truth, case.item, draw, case.known, **how) for draw in draws]
+    case = gathered.cases[0]
+    how = {"resamples": settings.resamples, "seed": settings.seed, "level": settings.level}
+    context, data = (case.truth.user, case.truth.rating, case.item), (how, case.known.fingerprint)
+    return [
+        remembered(
+            gathered.store, key, (*context, draw), data,
+            partial(_TESTS[key][1], case.truth, case.item, draw, case.known, **how),
+        )
+        for draw in np.asarray(prediction.draws)[:DRAWS, None]
+    ]  # fmt: skip

@@ -15,14 +15,23 @@ from typing import Any, final
 
 from simenv.catalogue import Catalogue
 from simenv.errors import ConfigError
-from simenv.evaluation.fidelity import section_decision, section_headline, section_leaving, section_signal, section_user
+from simenv.evaluation.fidelity import (
+    section_decision,
+    section_error,
+    section_headline,
+    section_leaving,
+    section_signal,
+    section_user,
+)
 from simenv.evaluation.fidelity.card import Card
+from simenv.evaluation.fidelity.case import Case
 from simenv.evaluation.fidelity.gather import Build, Disturb, Gathered, Parts, Plan, gather
 from simenv.evaluation.fidelity.headline import found, headline
 from simenv.evaluation.fidelity.held import before
 from simenv.evaluation.fidelity.light import Light, criteria
 from simenv.evaluation.fidelity.section import Chapter
 from simenv.evaluation.fidelity.section_decision import Contest
+from simenv.evaluation.fidelity.uncertainty import of_differences, of_measures
 from simenv.evaluation.rating import Prediction
 from simenv.evaluation.statistics import RESAMPLES, check_level
 from simenv.evaluation.yardstick import Yardstick
@@ -117,13 +126,14 @@ class Fidelity:
     ) -> Iterator[Chapter]:
         cases, first = gathered.cases, gathered.cases[0]
         step("measures")
-        top = headline(found(cases), resamples=self.resamples, seed=self.seed, level=self.level)
-        yield section_headline.yardsticks(top, cases)
-        yield section_headline.rating_shares(first)
+        yield from self._headline(cases)
+        for chapter in (section_error.calibration, section_error.residuals, section_error.cold):
+            yield chapter(self, first)
         step("signal")
         yield section_signal.added(self, cases)
         step("two samples")
-        yield section_signal.two_samples(self, cases)
+        yield section_signal.two_samples(self, gathered)
+        yield section_signal.coverage(self, cases)
         step("users")
         yield from _made(section_user.personas(self, first), section_user.disturbed(self, first, gathered.disturbed))
         step("visits")
@@ -133,6 +143,18 @@ class Fidelity:
         if contest.recommenders:
             step("decisions")
             yield section_decision.decision(self, first, gathered.held.future, contest)
+
+    def _headline(self, cases: tuple[Case, ...]) -> Iterator[Chapter]:
+        table = found(cases)
+        name, *others = table
+        top = headline(table, resamples=self.resamples, seed=self.seed, level=self.level)
+        measure = of_measures(cases, table[name], self.level)
+        pairs = [(c.measure, c.other) for c in top.comparison]
+        difference = of_differences(table[name], {n: table[n] for n in others}, pairs, self.level)
+        yield section_headline.yardsticks(top, cases)
+        yield section_headline.comparisons(top, difference, 1 - self.level)
+        yield section_headline.uncertainty(measure, difference, top.value[name], len(cases), self.draws)
+        yield section_headline.rating_shares(cases[0])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as JSON-able values."""
