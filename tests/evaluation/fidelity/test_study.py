@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from simenv.agents.synthetic import true_population
 from simenv.datasets.synthetic import World, generate
 from simenv.errors import ConfigError, DataError
+from simenv.evaluation.fidelity import section_signal
 from simenv.evaluation.fidelity.card import Card
 from simenv.evaluation.fidelity.study import Fidelity
 from simenv.evaluation.rating import Prediction
@@ -32,6 +34,14 @@ CHEAP: dict[str, Yardstick] = {
 SMALL = Fidelity(yardsticks=standard() | CHEAP, draws=2, resamples=200)
 MEMBER = np.arange(110)
 LEFT_OUT = ("25% uniform mixed in", "persona-free")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_draw_is_told_apart() -> Iterator[None]:
+    """Two-sample tests take most of a card's time; one draw is enough here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(section_signal, "DRAWS", 1)
+        yield
 
 
 @pytest.fixture(scope="module")
