@@ -118,7 +118,7 @@ class LocalModel:
         try:
             tokenizer = AutoTokenizer.from_pretrained(str(name))
             model = AutoModelForCausalLM.from_pretrained(str(name), dtype="auto")
-        except OSError as error:
+        except (OSError, ValueError) as error:  # the latter: a folder that holds something else
             raise ConfigError(
                 f"the base model {str(name)!r} cannot be loaded: it is no folder with a model, and no name that can be "
                 f"fetched from here ({str(error).splitlines()[0]}). Give a local folder, or a Hugging Face name."

@@ -135,7 +135,8 @@ def table1(
     progress: called before each line and each training step.
 
     Raises:
-        ConfigError: no base, one twice, a row that is not there, or a base that cannot be loaded.
+        ConfigError: no base, one twice, a row that is not there, a base that cannot be loaded, or more personas than
+            fit the users.
         DataError: too few users are eligible, or no times to cut by.
 
     """
@@ -145,6 +146,8 @@ def table1(
         raise ConfigError(f"the table needs at least one base and each once; got {names}.")
     wanted = [(b, how) for b in bases for how in arrangements(settings, rows)]
     cohort = Cohort.of(dataset, settings, arm, seed)
+    grouped = any(how.adapter == "persona" for _, how in wanted)
+    about = cohort.about() | {"personas": cohort.personas[1] if grouped else "none asked", "dataset": dataset.name}
     folder.mkdir(parents=True, exist_ok=True)
     told = progress or (lambda done, total, words: None)
     told(0, len(wanted), f"{arm} arm: yardsticks")
@@ -155,7 +158,6 @@ def table1(
         told(n, len(wanted), words)
         lines.append(_line(cohort, base, how, folder, _show(told, n, len(wanted), words)))
     told(len(wanted), len(wanted), f"{arm} arm: done")
-    about = cohort.about() | {"personas": cohort.personas[1], "dataset": dataset.name}
     return Table1(arm, tuple(lines), yardsticks, about, seed)
 
 

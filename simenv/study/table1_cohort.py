@@ -27,6 +27,7 @@ from simenv.agents.store import context_of
 from simenv.datasets.dataset import Dataset
 from simenv.errors import ConfigError, DataError
 from simenv.evaluation.rating import Truth
+from simenv.evaluation.yardstick import HoldOut
 from simenv.log import InteractionLog
 from simenv.randomness import derive, generator
 from simenv.study.table1_settings import FORMS, Arm, Form, Table1Settings
@@ -36,6 +37,8 @@ from simenv.training.finetune import limited
 from simenv.training.ground import Ground, TrainSettings, prepare
 from simenv.training.resume import digest
 
+_ENOUGH = 5
+"""Known ratings below which nothing is learned from a user."""
 _VERSION = 1
 """Raised when what is measured changes: older rows in a folder are then measured anew."""
 
@@ -73,14 +76,19 @@ class Cohort:
         member = _members(dataset.log, settings, seed)
         split = dataset.log.split(settings.split, settings.fraction, seed=seed, users=member)
         known = split.past.of_users(member) if arm == "own" else split.past
-        if arm == "world" and len(known) == len(known.of_users(member)):
+        if arm == "world" and len(known) == int(known.count[member].sum()):
             raise ConfigError(
                 'the arm "world" needs users who are not simulated; all are. Take fewer, or the arm "own".'
             )
+        least = HoldOut().least
+        if known.count.max() < least:
+            raise DataError(f"nobody has the {least} known ratings that yardsticks are tuned on; raise min_ratings.")
         cut = None if split.kind == "random" else split.cut
         how = TrainSettings(prompt=settings.prompt, embedder=settings.embedder, seed=seed)
         ground, profiles, memory = prepare(known, dataset.catalogue, member, how, cut=cut)
-        pupils = np.sort(np.concatenate([ground.pupils, ground.judges]))  # nothing is calibrated: nobody is kept back
+        pupils = np.flatnonzero(
+            (known.count >= _ENOUGH) & (np.isin(np.arange(known.n_users), member) == (arm == "own"))
+        )
         ground = replace(ground, pupils=pupils, judges=pupils[:0])
         prior = fit_prior(known, ground.folds, pupils, derive(seed, "prior"))
         future = _drawn(split.future.of_users(member), settings.limit, seed)

@@ -33,7 +33,7 @@ _ADAPTER = "single"
 Show = Callable[[str], Progress]
 _WHOLE = 64 * 2**20
 """Bytes up to which a file of a given base is hashed; larger ones count by name and size."""
-_GIVEN = {"users_per_batch": 8, "rows_per_batch": 32}
+_GIVEN = {"rows_per_batch": 32, "tokens_per_batch": 4096}
 """Batches of a base given by name: key/values of billions of parameters take gigabytes."""
 
 
@@ -58,7 +58,8 @@ class Base:
 
     def load(self, adapters: Mapping[str, Path] | None = None) -> LocalModel:
         """Return it loaded, with adapters."""
-        gc.collect()  # the one before, which may fill the card
+        if self.given:
+            gc.collect()  # the one before, which may fill the card
         return LocalModel.load(self.place, adapters, **(_GIVEN if self.given else {}))
 
 

@@ -80,7 +80,7 @@ class Table1Settings:
     """Times an adapter sees its rows; the paper does not say."""
     personas: int | Literal["elbow"] = 4
     """Number of personas; the elbow gave the paper 4."""
-    world: LearnSettings = field(default_factory=lambda: LearnSettings(steps=400))
+    world: LearnSettings = field(default_factory=LearnSettings)
     """Pre-training of the embedded model."""
     size: WorldModelSize = field(default_factory=WorldModelSize)
     """Shape of the embedded model."""
