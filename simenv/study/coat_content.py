@@ -11,6 +11,7 @@ from typing import final
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix, diags, hstack
 
 from simenv.catalogue import Catalogue
 from simenv.datasets.dataset import Dataset
@@ -44,12 +45,14 @@ class Features:
         item = [[g in own for g in catalogue.vocabulary] for own in catalogue.genres]
         return cls(user, np.asarray(item, np.float64))
 
-    def design(self, log: InteractionLog, ids: float) -> Floats:
-        """Return [E, G + F + G F + U + I]: features, their products, user and item themselves times `ids`."""
-        u, i, row = self.user[log.user], self.item[log.item], np.arange(len(log))
-        who, what = np.zeros((len(log), len(self.user))), np.zeros((len(log), len(self.item)))
-        who[row, log.user] = what[row, log.item] = ids
-        return np.concatenate([u, i, (u[:, :, None] * i[:, None, :]).reshape(len(log), -1), who, what], axis=1)
+    def design(self, log: InteractionLog, ids: float) -> csr_matrix:
+        """Return csr [E, G + F + G F + U + I]: features, their products, user and item themselves times `ids`."""
+        u, i = self.user[log.user], self.item[log.item]
+        both = (u[:, :, None] * i[:, None, :]).reshape(len(log), -1)
+        one, row = np.full(len(log), ids), np.arange(len(log))
+        who = csr_matrix((one, (row, log.user)), shape=(len(log), len(self.user)))
+        what = csr_matrix((one, (row, log.item)), shape=(len(log), len(self.item)))
+        return csr_matrix(hstack([csr_matrix(np.concatenate([u, i, both], axis=1)), who, what]))
 
     def table(self, weight: Floats, ids: float) -> Floats:
         """Return float64[U, I]: the regression's value for every pair; weight: as the columns of `design`."""
@@ -87,7 +90,7 @@ class ContentRidge:
         return np.clip(mean + self.features.table(solved, ids), log.scale.values[0], log.scale.values[-1])
 
 
-def _validate(design: Floats, log: InteractionLog, weight: Floats, penalty: float, seed: int) -> float:
+def _validate(design: csr_matrix, log: InteractionLog, weight: Floats, penalty: float, seed: int) -> float:
     """Return the weighted squared error over folds of the rows."""
     fold = generator(seed, "content folds").permutation(len(log)) % _FOLDS
     total = 0.0
@@ -99,10 +102,10 @@ def _validate(design: Floats, log: InteractionLog, weight: Floats, penalty: floa
     return total
 
 
-def _ridge(design: Floats, target: NDArray[np.floating], weight: Floats, penalty: float) -> Floats:
+def _ridge(design: csr_matrix, target: NDArray[np.floating], weight: Floats, penalty: float) -> Floats:
     from scipy.linalg import solve
 
-    gram = design.T @ (design * weight[:, None]) + penalty * np.eye(design.shape[1])
+    gram = (design.T @ diags(weight) @ design).toarray() + penalty * np.eye(design.shape[1])
     return np.asarray(solve(gram, design.T @ (weight * target), assume_a="pos"), np.float64)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simenv.errors import DataError
 from simenv.evaluation.figure import dots
 from simenv.evaluation.interval import Interval
 from simenv.evaluation.report import Column, Figure, Section
@@ -24,7 +25,16 @@ def summary(split: Sequence[Split], name: str) -> dict[str, Any]:
     """Return what all splits say together, as JSON-able values.
 
     Every "share" has two intervals: "splits" (Student) and "users" (bootstrap, the same users in all splits).
+
+    Raises:
+        DataError: in some split no pair truly differs.
+
     """
+    if not all(s["pairs"] for s in split):
+        raise DataError(
+            f"{name}: in some split no pair of recommenders truly differs, so there is nothing to order; take more "
+            "users, or recommenders further apart."
+        )
     names = list(dict.fromkeys(n for s in split for n in s["judge"]))
     judge = {n: _evaluator(split, n) for n in names}
     plain = [n for n in names if judge[n]["kind"] != "simulator" and judge[n]["splits"] == len(split)]
@@ -93,7 +103,8 @@ def table(result: Result) -> Section:
 def figure(result: Result) -> Figure:
     """Return a dot per evaluator, best first: share of pairs right, interval over users."""
     order = sorted(result["evaluator"], key=lambda n: -result["evaluator"][n]["share"]["mean"])
-    value = {n: _interval(result["evaluator"][n]["share"], "users") for n in order}
+    drawn = {n: _interval(result["evaluator"][n]["share"], "users") for n in order}
+    value = {n: one for n, one in drawn.items() if one is not None}
     return dots(f"Pairs of recommenders ordered right on {result['data']}", value, "share of truly different pairs")
 
 
@@ -115,15 +126,18 @@ def _row(result: Result, name: str) -> dict[str, Any]:
     }
 
 
-def _interval(number: Mapping[str, Any], over: str) -> Interval:
-    return Interval(number["mean"], number[over]["low"], number[over]["high"], _LEVEL)
+def _interval(number: Mapping[str, Any], over: str) -> Interval | None:
+    """Return the number with one of its intervals; None: there is none over a single split."""
+    low, high = number[over]["low"], number[over]["high"]
+    return None if low is None else Interval(number["mean"], low, high, _LEVEL)
 
 
 def _evaluator(split: Sequence[Split], name: str) -> dict[str, Any]:
     own = [s for s in split if name in s["judge"]]
     said = [s["judge"][name] for s in own]
     numbers = {n: _mean([d[n]["mean"] for d in said]) for n in _NUMBERS}
-    shared = [s["shared"][name] - s["judge"][name]["pairs_right"]["mean"] for s in own if name in s["shared"]]
+    both = [(s["shared"].get(name), s["judge"][name]["pairs_right"]["mean"]) for s in own]
+    shared = [there - here for there, here in both if there is not None]
     value = np.mean([d["value"] for d in said], axis=0)
     return {
         "kind": said[0]["kind"],
@@ -148,13 +162,12 @@ def _both(value: Sequence[float], drawn: Sequence[Any]) -> dict[str, Any]:
 
     each, many = np.asarray(value, np.float64), np.mean(np.asarray(drawn, np.float64), axis=0)
     mean, size = float(each.mean()), len(each)
-    half = float(t.ppf((1 + _LEVEL) / 2, size - 1) * each.std(ddof=1) / np.sqrt(size)) if size > 1 else float("nan")
+    splits: dict[str, float | None] = {"low": None, "high": None}
+    if size > 1:
+        half = float(t.ppf((1 + _LEVEL) / 2, size - 1) * each.std(ddof=1) / np.sqrt(size))
+        splits = {"low": mean - half, "high": mean + half}
     low, high = np.quantile(many, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-    return {
-        "mean": mean,
-        "splits": {"low": mean - half, "high": mean + half},
-        "users": {"low": float(low), "high": float(high)},
-    }
+    return {"mean": mean, "splits": splits, "users": {"low": float(low), "high": float(high)}}
 
 
 def _mean(value: Sequence[float | None]) -> float | None:
