@@ -18,8 +18,10 @@ import numpy as np
 
 from simenv.datasets.dataset import Dataset
 from simenv.errors import ConfigError
+from simenv.evaluation.interval import Interval
 from simenv.evaluation.yardstick import Constant, fit_with_distribution, standard
 from simenv.study.table1_cohort import Cohort
+from simenv.study.table1_contrast import Contrast, contrasts
 from simenv.study.table1_models import Said, Show, ask, base_of, plan, read_json, tune, write_json
 from simenv.study.table1_rule import strict
 from simenv.study.table1_score import MEASURES, Scored, Totals
@@ -47,6 +49,8 @@ class Line:
     base: str = ""
     adapter: str = ""
     memories: str = ""
+    number: tuple[int, ...] = ()
+    """Printed rows; (): a yardstick."""
     printed: str = ""
     """What the paper prints for these rows: other data, other bases; not measured here."""
     rows: int = 0
@@ -65,7 +69,8 @@ class Line:
     def from_json(cls, content: Mapping[str, Any]) -> Line:
         """Return what `to_json` wrote."""
         unrelated = tuple((str(text), int(n)) for text, n in content["unrelated"])
-        return cls(**{**content, "total": Totals.from_json(content["total"]), "unrelated": unrelated})
+        kept = {"total": Totals.from_json(content["total"]), "unrelated": unrelated, "number": tuple(content["number"])}
+        return cls(**{**content, **kept})
 
 
 @final
@@ -86,16 +91,27 @@ class Table1:
         """Return all lines with resampled users, by `label`; differences between them are paired."""
         return {label(x): Scored.of(x.total, seed=self.seed) for x in (*self.lines, *self.yardsticks)}
 
+    def contrasts(self) -> dict[str, list[tuple[Contrast, Interval | None, Interval | None]]]:
+        """Return, per base, what the paper reads off its table, as far as the rows are there: (what, written, read)."""
+        scored, rows = self.scored(), dict[str, dict[int, Scored]]()
+        for line in self.lines:
+            rows.setdefault(line.base, {}).update({n: scored[label(line)] for n in line.number})
+        return {base: contrasts(own) for base, own in rows.items()}
+
     def to_json(self) -> dict[str, Any]:
         """Return every measure of every line with its interval over users; None: not defined."""
         scored, out = self.scored(), {}
         for line in (*self.lines, *self.yardsticks):
             own = scored[label(line)]
             values = {m: _plain(own.value(m)) for m in MEASURES}
-            gaps = {k: _plain(v) for k, v in gaps_of(own, scored).items()}
             told = {k: v for k, v in line.to_json().items() if k != "total"}
-            out[label(line)] = {**told, "value": values, "difference": gaps}
-        return {"arm": self.arm, "about": dict(self.about), "lines": out}
+            difference = {k: _plain(v) for k, v in gaps_of(own, scored).items()}
+            out[label(line)] = {**told, "value": values, "difference": difference}
+        gaps = {
+            base: [{**vars(c), "written": _plain(written), "read": _plain(read)} for c, written, read in found]
+            for base, found in self.contrasts().items()
+        }
+        return {"arm": self.arm, "about": dict(self.about), "lines": out, "contrasts": gaps}
 
 
 def label(line: Line) -> str:
@@ -103,7 +119,7 @@ def label(line: Line) -> str:
     return f"{line.base}, {line.name}" if line.base else line.name
 
 
-def gaps_of(own: Scored, scored: Mapping[str, Scored]) -> dict[str, Any]:
+def gaps_of(own: Scored, scored: Mapping[str, Scored]) -> dict[str, Interval | None]:
     """Return both paired differences of RMSE: written against always the same rating, read against factorisation."""
     return {
         "written_minus_constant": own.minus("rmse_worst", scored[CONSTANT], "rmse_worst"),
@@ -111,7 +127,7 @@ def gaps_of(own: Scored, scored: Mapping[str, Scored]) -> dict[str, Any]:
     }
 
 
-def _plain(interval: Any) -> dict[str, float] | None:
+def _plain(interval: Interval | None) -> dict[str, float] | None:
     return None if interval is None else {k: getattr(interval, k) for k in ("mean", "low", "high")}
 
 
@@ -177,7 +193,13 @@ def _line(cohort: Cohort, name: str | None, how: Arrangement, folder: Path, show
         total = Totals.of(cohort.truth, said.text, said.p, said.off_scale)
         kept = Line("", total, rows=rows, tokens=tokens, unrelated=_unrelated(cohort, said)).to_json()
         write_json(path, kept)
-    known = {"base": base.name, "adapter": how.words, "memories": how.memories, "printed": how.printed}
+    known: dict[str, Any] = {
+        "number": how.number,
+        "base": base.name,
+        "adapter": how.words,
+        "memories": how.memories,
+        "printed": how.printed,
+    }
     return Line.from_json({**kept, "name": how.name, **known})
 
 

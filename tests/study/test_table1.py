@@ -26,6 +26,7 @@ from simenv.study import table1 as study
 from simenv.study import table1_models
 from simenv.study.table1 import CONSTANT, MF, Table1, label, table1
 from simenv.study.table1_cohort import Cohort
+from simenv.study.table1_contrast import CONTRASTS, contrasts
 from simenv.study.table1_models import Base, base_of, plan
 from simenv.study.table1_report import report
 from simenv.study.table1_rule import lenient, strict, worst
@@ -180,6 +181,30 @@ class TestScore:
     def test_lengths_must_agree(self) -> None:
         with pytest.raises(DataError, match="2 ratings, 1 texts"):
             scored([1, 2], [5, 4], ["4"])
+
+
+class TestContrasts:
+    def test_printed_differences_are_those_of_the_printed_rows(self) -> None:
+        rmse: dict[tuple[int, str], float] = {}
+        for a in arrangements(Table1Settings()):
+            for told in a.printed.split("; "):
+                base, number = told.split()[:2]
+                row = [n for n in a.number if (n < 3) == (base == "LLaMA-3-8B")][0]  # noqa: RUF015
+                rmse[row, base] = float(number)
+        twin = {0: 3, 1: 4}
+        for c in CONTRASTS:
+            for told in c.printed.split("; "):
+                base, number = told.split()
+                first, second = (n if base == "LLaMA-3-8B" else twin.get(n, n) for n in (c.first, c.second))
+                assert float(number) == pytest.approx(rmse[first, base] - rmse[second, base], abs=1e-9), c
+
+    def test_first_minus_second_and_only_of_rows_that_are_there(self) -> None:
+        user, rating = [1, 1, 2, 2], [5.0, 5.0, 4.0, 4.0]
+        right, wrong = scored(user, rating, ["5", "5", "4", "4"]), scored(user, rating, ["4", "4", "3", "3"])
+        found = contrasts({0: wrong, 1: right, 7: wrong})
+        assert [(c.first, c.second) for c, _, _ in found] == [(1, 0), (7, 1)]
+        assert [written.mean for _, written, _ in found if written] == [-1, 1]
+        assert contrasts({3: right}) == []
 
 
 class TestSettings:
@@ -423,6 +448,8 @@ class TestEndToEnd:
         }
         assert next(c for c in section.columns if c.name == "paper").tag is None
         assert len(section.rows) == 9 + len(made[0].yardsticks)
+        assert [r["rows"] for r in report([made[0]]).sections[1].rows][:3] == ["1 - 0", "2 - 0", "7 - 5"]
+        assert len(made[0].to_json()["contrasts"]["embedded"]) == len(CONTRASTS)
 
     def test_a_second_run_does_nothing_and_says_the_same(
         self, made: tuple[Table1, Path], dataset: Dataset, monkeypatch: pytest.MonkeyPatch
