@@ -149,6 +149,6 @@ def _differences() -> Section:
         "rows in. A training row's own rating stands neither in its profile nor in its memories. Nothing is dropped "
         "for its length. Adapters are taught the answer's token and not its end, so their answers are one token long. "
         "The embedded base is pre-trained as simenv always does, pulled towards the expectation of the collaborative "
-        "prior on the same rows; adapters learn from ratings alone. Learning rate, epochs and target modules are not in the "
-        "paper: see Table1Settings.",
+        "prior on the same rows; adapters learn from ratings alone. Learning rate, epochs and target modules are not "
+        "in the paper: see Table1Settings.",
     )
