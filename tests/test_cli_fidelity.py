@@ -1,6 +1,7 @@
 """`simenv fidelity` end to end on one tiny population, and what it says when something is wrong."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from typer.testing import CliRunner
 
 from simenv.agents.store import check, load
 from simenv.cli import app
+from simenv.cli.info import fidelity_of
+from simenv.evaluation.fidelity import section_signal
 from simenv.evaluation.yardstick import standard
 
 TRAIN = ["--size", "small", "--steps", "3", "--lora-steps", "2", "--min-ratings", "20", "--personas", "2"]
@@ -18,6 +21,14 @@ def simenv(*words: object, code: int = 0) -> Any:
     done = CliRunner().invoke(app, [str(w) for w in words])
     assert done.exit_code == code, f"{done.exit_code}: {done.output} {done.exception!r}"
     return done
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_draw_is_told_apart() -> Iterator[None]:
+    """Two-sample tests take most of a card's time; one draw is enough here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(section_signal, "DRAWS", 1)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -78,11 +89,31 @@ def test_a_second_call_finds_the_work_done_and_ends_with_the_same_bytes(said: An
     assert {p: p.stat().st_mtime_ns for p in (trained / "fidelity" / "units").iterdir()} == units
 
 
+def test_info_repeats_the_light(said: Any, trained: Path) -> None:
+    assert f"Fidelity: {card(trained)['light']['sentence']}" in simenv("info", trained).stdout
+
+
+def test_what_users_answer_from_is_exchanged_unless_asked_otherwise(said: Any, trained: Path, tmp_path: Path) -> None:
+    assert {"user swapped", "opaque titles"} <= set(card(trained)["chapters"]["disturbances"])
+    how = ["--quick", "--no-disturb", "--recommenders", "", "--out", tmp_path, "--json", tmp_path / "own.json"]
+    simenv("fidelity", trained, *how, "--html", tmp_path / "own.html", "--markdown", tmp_path / "own.md")
+    own = json.loads((tmp_path / "own.json").read_text())
+    assert not {"disturbances", "decision"} & set(own["chapters"])
+    assert (tmp_path / "own.html").read_bytes() == (tmp_path / "card.html").read_bytes()
+    assert (tmp_path / "own.md").read_bytes() == (tmp_path / "card.md").read_bytes()
+
+
+def test_info_says_how_to_make_a_card(trained: Path, tmp_path: Path) -> None:
+    assert fidelity_of(tmp_path) == f"no card yet; make one: simenv fidelity {tmp_path}"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--seeds", "0"], "--seeds must be at least 1; got 0"),
         (["--draws", "0"], "draws must be at least 1; got 0"),
+        (["--recommenders", "popular"], "an order needs at least two recommenders; got one"),
+        (["--recommenders", "popularr,als"], "no recommender is called 'popularr'"),
     ],
 )
 def test_errors(trained: Path, options: list[str], message: str) -> None:

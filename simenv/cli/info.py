@@ -61,7 +61,22 @@ def described(folder: Path) -> dict[str, Any]:
         "made of": dict(population.provenance),
         "personas": personas_of(folder),
         "numbers": rows,
+        "fidelity": fidelity_of(folder),
     }
+
+
+def fidelity_of(folder: Path) -> str:
+    """Return the light of the card stored with a population, or how to make one.
+
+    Raises:
+        StoreError: the card is damaged.
+
+    """
+    from simenv.cli.fidelity import FOLDER
+    from simenv.evaluation.fidelity.card import read
+
+    card = read(folder / FOLDER)
+    return f"no card yet; make one: simenv fidelity {folder}" if card is None else str(card["light"]["sentence"])
 
 
 def _show(content: dict[str, Any]) -> None:
@@ -75,6 +90,7 @@ def _show(content: dict[str, Any]) -> None:
     console.print()
     numbers = [(n["number"], n["tag"], n["value"]) for n in content["numbers"]]
     table(("number of behaviour", "origin", "value"), numbers, right=3)
+    console.print(f"\nFidelity: {content['fidelity']}", markup=False, soft_wrap=True)
 
 
 def _words(value: Any) -> str:

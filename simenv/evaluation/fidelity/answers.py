@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, cast, final
+from typing import Any, TypeVar, cast, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simenv.errors import ConfigError
 from simenv.evaluation.fidelity.held import Held
+from simenv.evaluation.fidelity.plain import from_text, to_text
 from simenv.evaluation.fidelity.replay import replay
-from simenv.evaluation.interval import Interval
 from simenv.evaluation.rating import Prediction
 from simenv.evaluation.unit import Unit, UnitStore, Values, digest, population_fingerprint
 from simenv.evaluation.yardstick import (
@@ -38,6 +38,7 @@ from simenv.scale import RatingScale
 _FORMAT = 1
 """Raised when the meaning of stored answers changes: older ones are then asked for again."""
 Progress = Callable[[str], None]
+T = TypeVar("T")
 
 
 @final
@@ -99,19 +100,24 @@ class Answers:
         return {name: array.astype(np.float64) for name, array in named.items()}
 
 
-def remembered(
-    store: UnitStore, name: str, arrays: Sequence[NDArray[Any]], settings: object, compute: Callable[[], Interval]
-) -> Interval:
-    """Return a number that takes long, computed once for the same arrays and settings."""
-    content = [hashlib.blake2b(np.ascontiguousarray(a).tobytes(), digest_size=8).hexdigest() for a in arrays]
-    unit = Unit(name, 0, "measure", 0, digest(_FORMAT, name, content, settings))
+def remembered(store: UnitStore, name: str, depends: object, compute: Callable[[], T], kinds: Iterable[type]) -> T:
+    """Return a result that takes long, computed once for all it depends on (JSON-able, arrays by `told`).
+
+    kinds: the dataclasses it is made of.
+    """
+    unit = Unit(name, 0, "measure", 0, digest(_FORMAT, name, depends))
 
     def values() -> tuple[Values, None]:
-        found = compute()
-        return {"interval": np.array([found.mean, found.low, found.high, found.level])}, None
+        return {"json": cast(Any, np.array(to_text(compute())))}, None
 
+    # Read back even when just computed: tuples and number types are then the same in every run.
     found, _ = store.get(unit) if store.has(unit) else store.make(unit, values)
-    return Interval(*(float(x) for x in found["interval"]))
+    return cast(T, from_text(str(found["json"]), kinds))
+
+
+def told(*array: NDArray[Any]) -> list[str]:
+    """Return a hash per array."""
+    return [hashlib.blake2b(np.ascontiguousarray(a).tobytes(), digest_size=8).hexdigest() for a in array]
 
 
 def drawn(

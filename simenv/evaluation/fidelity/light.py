@@ -113,7 +113,7 @@ class Light:
 
     def _named(self, state: Standing) -> str:
         chosen = [c for c in self._musts if self.standing[c.name] == state]
-        return ", ".join(f"{c.name} ({self.value[c.key]:{c.form}})" for c in chosen)
+        return ", ".join(f"{c.name} ({self.value[c.key].mean:{c.form}})" for c in chosen)
 
 
 _CHANGES = ("opaque titles",)

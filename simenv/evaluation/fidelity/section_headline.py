@@ -6,6 +6,7 @@ Knows finished numbers; decides words, columns and pictures.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from simenv.evaluation import figure
@@ -101,6 +102,7 @@ def uncertainty(
 
     own: intervals over users alone; judged by where the sources of a measure cannot be told.
     """
+    measure = {m: replace(u, total=_possible(m, u.total)) for m, u in measure.items()}
     named = {c.name: measure[m] for m, c in _COLUMNS if m in measure}
     named |= {f"{_WORD[m]} minus {n}": u for (m, n), u in difference.items() if n == BASELINE}
     columns = (
@@ -121,6 +123,12 @@ def uncertainty(
     light = {m: measure[m].total if m in measure else i for m, i in own.items() if m in _JUDGED}
     section = Section("Where the uncertainty comes from", text, columns, rows)
     return Chapter("uncertainty", section, {n: parts(u) for n, u in named.items()}, light)
+
+
+def _possible(measure: str, found: Interval) -> Interval:
+    """Return a Student interval without the part that a measure cannot reach: none of these is negative."""
+    low = found.low if measure in ("mean_error", "user_mean_correlation") else max(0.0, found.low)
+    return replace(found, low=low)
 
 
 def rating_shares(case: Case) -> Chapter:

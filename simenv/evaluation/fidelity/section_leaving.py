@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simenv.evaluation.fidelity.exit import VisitSurvival, visit_survival
+from simenv.evaluation.fidelity.answers import remembered
+from simenv.evaluation.fidelity.exit import Curve, VisitSurvival, visit_survival
 from simenv.evaluation.fidelity.gather import Gathered
-from simenv.evaluation.fidelity.response import ORDER, response_test
+from simenv.evaluation.fidelity.response import ORDER, ResponseTest, response_test
 from simenv.evaluation.fidelity.section import Chapter
 from simenv.evaluation.interval import Interval
 from simenv.evaluation.presentation import behaviour_tag
 from simenv.evaluation.report import Column, Row, Section
+from simenv.evaluation.statistics import Pair
+from simenv.evaluation.unit import population_fingerprint
 from simenv.log import InteractionLog
 from simenv.randomness import generator
 
@@ -34,7 +37,12 @@ _CAUTION = (
 def visits(settings: Fidelity, gathered: Gathered, before: InteractionLog) -> Chapter:
     """Return the survival of real and simulated visits. before: all rows before the cut, contestants' too."""
     how: dict[str, Any] = {"resamples": settings.resamples, "seed": settings.seed, "level": settings.level}
-    found, why = visit_survival(gathered.population, before, gathered.held.future, **how)
+    data = [gathered.held.future.fingerprint, before.fingerprint]
+    found, why = remembered(
+        gathered.store, "visits", [how, data, population_fingerprint(gathered.population)],
+        lambda: visit_survival(gathered.population, before, gathered.held.future, **how),
+        (VisitSurvival, Curve, Interval),
+    )  # fmt: skip
     title = "How long visits last"
     if found is None:
         return Chapter("visits", Section(title, f"Not measured: {why}."), {"not measured": why})
@@ -65,9 +73,11 @@ def response(settings: Fidelity, gathered: Gathered) -> Chapter:
         member = np.sort(generator(settings.seed, "response").choice(member, _USERS, replace=False))
     slate = min(_SLATE, max(1, items // 4))
     pages = min(_PAGES, max(1, items // (2 * slate)))
-    found = response_test(
-        population, pages=pages, slate_size=slate, seed=settings.seed, users=member,
-        candidates=min(2 * pages * slate, items), resamples=settings.resamples, level=settings.level,
+    how: dict[str, Any] = {"resamples": settings.resamples, "seed": settings.seed, "level": settings.level}
+    how |= {"pages": pages, "slate_size": slate, "candidates": min(2 * pages * slate, items)}
+    found = remembered(
+        gathered.store, "response", [how, member.tolist(), population_fingerprint(population)],
+        lambda: response_test(population, users=member, **how), (ResponseTest, Pair, Interval),
     )  # fmt: skip
     tag = behaviour_tag(dict(population.assumption), "exit")
     columns = (

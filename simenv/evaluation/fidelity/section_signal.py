@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from simenv.evaluation.fidelity.answers import remembered
+from simenv.evaluation.fidelity.answers import remembered, told
 from simenv.evaluation.fidelity.case import Case
 from simenv.evaluation.fidelity.coverage import user_mean_coverage
 from simenv.evaluation.fidelity.gather import Gathered
@@ -123,13 +123,14 @@ def _covered(settings: Fidelity, case: Case, prediction: Prediction, rho: float)
 def _told(settings: Fidelity, gathered: Gathered, prediction: Prediction, key: str) -> list[Interval]:
     """Return the AUC of each draw, so that their luck can be told from the users'."""
     assert prediction.draws is not None
-    case = gathered.cases[0]
+    case, test = gathered.cases[0], _TESTS[key][1]
     how = {"resamples": settings.resamples, "seed": settings.seed, "level": settings.level}
-    context, data = (case.truth.user, case.truth.rating, case.item), (how, case.known.fingerprint)
+    context = [how, case.known.fingerprint, *told(case.truth.user, case.truth.rating, case.item)]
+    draws = np.asarray(prediction.draws)[:DRAWS, None]
     return [
         remembered(
-            gathered.store, key, (*context, draw), data,
-            partial(_TESTS[key][1], case.truth, case.item, draw, case.known, **how),
+            gathered.store, key, [*context, *told(draw)],
+            partial(test, case.truth, case.item, draw, case.known, **how), [Interval],
         )
-        for draw in np.asarray(prediction.draws)[:DRAWS, None]
+        for draw in draws
     ]  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 from simenv.agents.synthetic import LatentTaste, true_population
 from simenv.datasets.synthetic import generate
 from simenv.errors import ConfigError
-from simenv.evaluation.fidelity.answers import Answers, drawn, remembered, yardsticks
+from simenv.evaluation.fidelity.answers import Answers, drawn, remembered, told, yardsticks
 from simenv.evaluation.fidelity.held import Held, before
 from simenv.evaluation.interval import Interval
 from simenv.evaluation.unit import UnitStore
@@ -105,7 +105,7 @@ class TestRemembering:
             return Interval(0.1, 0.0, 0.2, 0.9)
 
         a = np.arange(3)
-        values = [remembered(store, "auc", [x], n, compute) for x in (a, a, a + 1) for n in (0, 1)]
+        values = [remembered(store, "auc", [n, told(x)], compute, [Interval]) for x in (a, a, a + 1) for n in (0, 1)]
         assert values == [Interval(0.1, 0.0, 0.2, 0.9)] * 6
         assert len(asked) == 4
 
