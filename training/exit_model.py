@@ -24,6 +24,8 @@ STEPS = 10
 """Free steps of the page hazard; later pages share the last."""
 ENOUGH = 30
 """Users with two or more visits below which frailty cannot be told from the page steps and stays assumed."""
+RETURNS = 200
+"""Seen ends of returning visits from which on the hazard is fitted to these alone."""
 _PRIOR_COUNT = 5.0
 
 
@@ -54,7 +56,15 @@ class PersonPeriods:
 
     def known(self) -> PersonPeriods:
         """Return the rows whose outcome was seen."""
-        rows = ~self.censored
+        return self.take(~self.censored)
+
+    def returning(self) -> PersonPeriods:
+        """Return the rows of all but each user's first visit."""
+        first = self.visit[np.flatnonzero(np.diff(self.user, prepend=-1))]
+        return self.take(~np.isin(self.visit, first))
+
+    def take(self, rows: NDArray[np.bool_]) -> PersonPeriods:
+        """Return some rows, bool[N]."""
         return PersonPeriods(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
 
@@ -114,19 +124,29 @@ def fit_exit(
         ratings shows no repeats, and fatigue cannot be told from the page steps.
     value, mean, gap, page_size, decay, last: see `person_periods`.
 
-    Page steps and the activity slope are "fitted", frailty too where at least ENOUGH users came twice. Without times,
-    or where no visit was seen to end, everything stays assumed and the note says so.
+    Simulated users have a past, so theirs are returning visits: a first visit, in which people sign up and rate many
+    items, is left out where at least RETURNS others were seen to end. Page steps and the activity slope are "fitted",
+    frailty too where at least ENOUGH users came twice. Without times, or where no visit was seen to end, everything
+    stays assumed and the note says so.
     """
     assumed = assumed or ExitHazard()
     if log.time is None:
         return _unfitted(assumed, "this log has no times: every number of exit is assumed")
     options = {"gap": gap, "page_size": page_size, "decay": decay}
     table = person_periods(log, value=value, mean=mean, last=last, **options)  # type: ignore[arg-type]
+    table, again = comparable(table)
     known = table.known()
     if not known.left.any():
         return _unfitted(assumed, "no visit of this log was seen to end: every number of exit is assumed")
-    note = _note(table, log.time_note)
+    note = _note(table, log.time_note) + ("; returning visits only" if again else "")
     return _fitted(known, np.asarray(activity, np.float64)[known.user], slope == "fit", assumed, note)
+
+
+def comparable(table: PersonPeriods) -> tuple[PersonPeriods, bool]:
+    """Return the visits that simulated ones are like, and whether they are returning ones alone; see `fit_exit`."""
+    again = table.returning()
+    enough = int(again.left.sum()) >= RETURNS
+    return (again if enough else table), enough
 
 
 def _unfitted(assumed: ExitHazard, why: str) -> ExitHazard:

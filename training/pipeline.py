@@ -32,7 +32,7 @@ from simenv.training.calibrate import ask, calibrate
 from simenv.training.cluster import Clustering, cluster, features
 from simenv.training.distil import Distiller
 from simenv.training.examples import Evidence, Lesson, LessonWriter, Pages, evidence, fit_prior
-from simenv.training.exit_model import fit_exit, person_periods
+from simenv.training.exit_model import comparable, fit_exit, person_periods
 from simenv.training.finetune import finetune
 from simenv.training.ground import Ground, TrainSettings, by_counting, prepare
 from simenv.training.learn import Answers, Progress, batches, learn
@@ -40,6 +40,9 @@ from simenv.training.resume import begin, digest
 from simenv.training.world_model import new_model, train_tokenizer
 
 __all__ = ["Show", "TrainSettings", "train"]
+
+_VISITORS = 100
+"""Users known to their end from which on leaving is learned from them alone."""
 
 Show = Callable[[str], Progress]
 """Given the name of a stage, returns what is called after each of its steps."""
@@ -89,9 +92,8 @@ def train(
     asked = ask(lessons, LocalModel(model, segments.tokenizer), _judged(ground))
     readout, rho = calibrate(asked, _arm(settings))
     activity = _activity(log)
-    visitors = np.concatenate([ground.pupils, ground.judges])
-    last: Literal["left", "censored"] = "censored" if ground.truncated(cut)[visitors].any() else "left"
-    hazard = fit_exit(log.of_users(visitors), activity, page_size=settings.page_size, last=last)
+    visitor, last = _visitors(ground, cut)
+    hazard = fit_exit(log.of_users(visitor), activity, page_size=settings.page_size, last=last)
     behaviour = Behaviour(
         settings.prompt, readout, settings.choice, hazard, settings.exit, 0.0, rho, settings.arm, settings.base
     )
@@ -117,7 +119,7 @@ def _lessons(ground: Ground, cuts: TraitCuts, cut: NDArray[np.int64] | None = No
     prior = fit_prior(log, ground.folds, ground.pupils, derive(s.seed, "prior"))
     pages = None  # the embedded model always learns to leave; a given base only where it will be asked
     if log.time is not None and (s.base is None or s.exit == "answer"):
-        pages = Pages.of(person_periods(log, page_size=s.page_size), ground.truncated(cut))
+        pages = Pages.of(comparable(person_periods(log, page_size=s.page_size))[0], ground.truncated(cut))
     return LessonWriter(ground.writer, cuts, prior, pages=pages)
 
 
@@ -195,6 +197,13 @@ def _adapters(
 def _judged(ground: Ground) -> list[Evidence]:
     seed = derive(ground.settings.seed, "judges")
     return evidence(ground.log, ground.folds, ground.judges, seed, fraction=0.6)
+
+
+def _visitors(ground: Ground, cut: NDArray[np.int64] | None) -> tuple[NDArray[np.int64], Literal["left", "censored"]]:
+    """Return whose visits the exit is fitted to, and how their last ones end: users known to their end, if enough."""
+    user = np.concatenate([ground.pupils, ground.judges])
+    whole = user[~ground.truncated(cut)[user]]
+    return (whole, "left") if len(whole) >= _VISITORS else (user, "censored")
 
 
 def _activity(log: InteractionLog) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from simenv.agents.exit import ExitHazard
@@ -98,7 +99,7 @@ def test_by_default_satisfaction_is_assumed(world: World) -> None:
     said = found.assumption
     assert said["exit.slope_utility"].startswith("assumed")
     assert said["exit.page_logit"].startswith("fitted")
-    assert "2000 users" in found.note
+    assert "1458 users, 1458 cut off; returning visits only" in found.note
 
 
 def test_a_world_blind_to_quality_gives_a_slope_near_zero() -> None:
@@ -156,3 +157,25 @@ def test_survival_of_the_world_is_that_of_its_first_hazard(world: World) -> None
     assert (np.diff(curve) <= 0).all()
     assert 1 - curve[1] == pytest.approx(0.27, abs=0.04)
     assert population.exit.assumption["exit.page_logit"].startswith("assumed -1.00")
+
+
+def regulars(users: int) -> InteractionLog:
+    """Each signs up over four pages, and comes back three times for one page."""
+    time = [v * 100_000 + n for v, pages in enumerate((4, 1, 1, 1)) for n in range(2 * pages)]
+    return log_of(time * users, user=[u for u in range(users) for _ in time])
+
+
+def test_simulated_users_return() -> None:
+    log = regulars(100)
+    hazard = fit_exit(log, np.zeros(100), page_size=2)
+    assert "300 visits of 100 users" in hazard.note
+    assert hazard.note.endswith("returning visits only")
+    assert expit(hazard.page_logit[0]) > 0.9  # all returning visits end after a page
+    assert person_periods(log, page_size=2).returning().page.max() == 1
+
+
+def test_too_few_returns_to_tell_them_apart() -> None:
+    hazard = fit_exit(regulars(60), np.zeros(60), page_size=2)  # 180 of 200
+    assert "240 visits of 60 users" in hazard.note
+    assert "returning" not in hazard.note
+    assert expit(hazard.page_logit[0]) < 0.85
