@@ -176,6 +176,10 @@ def _behaviour(disturbances: Sequence[str]) -> tuple[Criterion, ...]:
             source="response test, sign", form="+.2f",
         ),
         Criterion(
+            "leaving told better than by the page alone", "visits", high=0, compares=True, must=False,
+            source="page-only model fitted on past visits", form="+.3f",
+        ),
+        Criterion(
             "orders at least 0.85 of the recommenders' pairs right", "decision pairs", low=0.85, must=False,
             source="an item mean orders .91 on MovieLens-1M, an MF from other rows all",
         ),

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 PLACES = 5
 """What a recommender shows of a user's held-out items."""
 
+_SHARED = "The recommenders learned from the simulator's own rows, which flatters it."
+_DISJOINT = "The recommenders learned from other rows than the simulator."
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -74,7 +77,8 @@ def decision(settings: Fidelity, case: Case, future: InteractionLog, contest: Co
     text = (
         f"{len(policies)} recommenders ({', '.join(policies)}) each rank what {first.users} users rated after the cut; "
         f"the mean real rating of their first {PLACES} is their true value, and {first.pairs} pairs truly differ "
-        "(paired bootstrap over users, Holm). A judge sees none of these ratings."
+        "(paired bootstrap over users, Holm). A judge sees none of these ratings. "
+        + (_SHARED if contest.log.fingerprint == case.known.fingerprint else _DISJOINT)
     )
     value: dict[str, Any] = {"recommenders": list(policies), "judges": {n: vars(d) for n, d in found.items()}}
     light = {"decision pairs": first.pairs_right}

@@ -62,7 +62,8 @@ def visits(settings: Fidelity, gathered: Gathered, before: InteractionLog) -> Ch
         f"{found.visits} held-out visits of {found.users} users, {found.late} of them under way at the cut and "
         f"{found.censored} cut off by the end of the log (Kaplan and Meier 1958). {_CAUTION}"
     )
-    return Chapter("visits", Section(title, text, columns, rows, (found.figure,)), _plain(found))
+    light = {"visits": found.brier_difference}
+    return Chapter("visits", Section(title, text, columns, rows, (found.figure,)), _plain(found), light)
 
 
 def response(settings: Fidelity, gathered: Gathered) -> Chapter:

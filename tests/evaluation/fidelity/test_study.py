@@ -171,12 +171,22 @@ class TestArms:
         assert "nll" not in card.value["chapters"]["measures"]["always 4"]
         assert card.light.standing["loss rises: user swapped"] == "met"
         assert card.value["chapters"]["decision"]["judges"]["simulator"]["pairs_right"].mean >= 0.5
+        assert "learned from the simulator's own rows" in card.report.to_markdown()
         assert card.light.colour == "green", card.light.sentence
 
     def test_what_matters_not_is_missed(self, world: World, split: Split, folder: Path) -> None:
         same = true_population(world, MEMBER)
         card = SMALL.run(same, world.log, split, disturb=lambda p, s: {"user swapped": p}, folder=folder)
         assert card.light.standing["loss rises: user swapped"] == "missed narrowly"
+
+
+def test_the_door(world: World) -> None:
+    import simenv.evaluation.fidelity as door
+
+    assert (door.Fidelity, door.Card) == (Fidelity, Card)
+    assert all(hasattr(door, name) for name in door.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'fidelity'"):
+        door.fidelity
 
 
 @pytest.mark.parametrize(
