@@ -1,6 +1,7 @@
 """`simenv fidelity` end to end on one tiny population, and what it says when something is wrong."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -103,8 +104,21 @@ def test_what_users_answer_from_is_exchanged_unless_asked_otherwise(said: Any, t
     assert (tmp_path / "own.md").read_bytes() == (tmp_path / "card.md").read_bytes()
 
 
-def test_info_says_how_to_make_a_card(trained: Path, tmp_path: Path) -> None:
-    assert fidelity_of(tmp_path) == f"no card yet; make one: simenv fidelity {tmp_path}"
+def test_info_says_how_to_make_a_card_where_there_is_none_of_these_users(
+    said: Any, trained: Path, tmp_path: Path
+) -> None:
+    population = load(trained)
+    assert fidelity_of(tmp_path, population) == f"no card yet; make one: simenv fidelity {tmp_path}"
+    other = population.with_(member=population.member[:3])
+    assert "is of other users than these; make one" in fidelity_of(trained, other)
+
+
+def test_personas_that_are_dealt_already_are_no_control(trained: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(trained, tmp_path / "users", ignore=shutil.ignore_patterns("fidelity"))
+    about = json.loads((folder / "trial" / "trial.json").read_text())
+    about["about"]["make"]["random_personas"] = True
+    (folder / "trial" / "trial.json").write_text(json.dumps(about))
+    assert "those of this population are: leave it out" in simenv("fidelity", folder, "--control", code=2).stderr
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from simenv.cli.console import out, table, tagged, write_json
 from simenv.cli.train import personas_of
+
+if TYPE_CHECKING:
+    from simenv.agents.population import SimulatedPopulation
 
 _PACKAGES = ("simenv-personas", "torch", "transformers", "peft", "gymnasium", "numpy", "implicit")
 
@@ -61,12 +64,12 @@ def described(folder: Path) -> dict[str, Any]:
         "made of": dict(population.provenance),
         "personas": personas_of(folder),
         "numbers": rows,
-        "fidelity": fidelity_of(folder),
+        "fidelity": fidelity_of(folder, population),
     }
 
 
-def fidelity_of(folder: Path) -> str:
-    """Return the light of the card stored with a population, or how to make one.
+def fidelity_of(folder: Path, population: SimulatedPopulation) -> str:
+    """Return the light of the card stored with a population; where there is none of it, how to make one.
 
     Raises:
         StoreError: the card is damaged.
@@ -74,9 +77,14 @@ def fidelity_of(folder: Path) -> str:
     """
     from simenv.cli.fidelity import FOLDER
     from simenv.evaluation.fidelity.card import read
+    from simenv.evaluation.unit import population_fingerprint
 
-    card = read(folder / FOLDER)
-    return f"no card yet; make one: simenv fidelity {folder}" if card is None else str(card["light"]["sentence"])
+    card, how = read(folder / FOLDER), f"make one: simenv fidelity {folder}"
+    if card is None:
+        return f"no card yet; {how}"
+    if population_fingerprint(population) != card["provenance"]["populations"].split(", ")[0]:
+        return f"the card in {folder / FOLDER} is of other users than these; {how}"
+    return str(card["light"]["sentence"])
 
 
 def _show(content: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from typing import Any, final
 import numpy as np
 
 from simenv.evaluation.interval import Interval
-from simenv.evaluation.report import Section
+from simenv.evaluation.report import Cell, Column, Section
 from simenv.evaluation.statistics import Uncertainty
 
 
@@ -28,6 +28,19 @@ class Chapter:
     """JSON-able, intervals included."""
     light: Mapping[str, Interval] = field(default_factory=dict)
     """What criteria are judged by, by their key; see simenv.evaluation.fidelity.light."""
+
+
+PARTS = (
+    Column("users", "measured", "standard error", "low", "What only more users would lower.", ".4f"),
+    Column("refits", "measured", "standard error", "low", "What only more training seeds would lower.", ".4f"),
+    Column("draws", "measured", "standard error", "low", "What only more sampled ratings would lower.", ".4f"),
+)
+"""Columns of the parts of an interval; a dash: one level only, or nothing is drawn for this number."""
+
+
+def cells(found: Uncertainty) -> dict[str, Cell]:
+    """Return the cells of PARTS."""
+    return {"users": found.users, "refits": found.refits, "draws": found.draws}
 
 
 def parts(found: Uncertainty) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 from simenv.evaluation import figure
 from simenv.evaluation.fidelity.case import Case
 from simenv.evaluation.fidelity.headline import COMPARED, Headline
-from simenv.evaluation.fidelity.section import Chapter, parts
+from simenv.evaluation.fidelity.section import PARTS, Chapter, cells, parts
 from simenv.evaluation.interval import Interval
 from simenv.evaluation.rating_table import shares
 from simenv.evaluation.report import Column, Row, Section
@@ -36,6 +36,10 @@ _COLUMNS: tuple[tuple[str, Column], ...] = (
     ("sampled_w1", Column("W1", "measured", "rating", "low", "Wasserstein distance of sampled to real shares.")),
 )  # fmt: skip
 
+_REFITS = (
+    "; the simulator averaged over {} training seeds. So are comparisons, what it adds, two-sample tests and coverage; "
+    "all other chapters are of the first seed."
+)
 _WORD = {m: c.name for m, c in _COLUMNS}
 _JUDGED = ("mae_median", "off_scale", "ece_top", "sampled_within_variance_ratio", "sampled_w1")
 """Measures that are criteria of the light."""
@@ -53,7 +57,7 @@ def yardsticks(found: Headline, cases: tuple[Case, ...]) -> Chapter:
     text = (
         f"{len(case.item)} held-out pairs of {case.users} users; yardsticks are tuned and fitted on the rows the "
         "simulator learned from. Intervals over users, the same resampled ones for every row"
-        + (f"; the simulator averaged over {len(cases)} refits." if len(cases) > 1 else ".")
+        + (_REFITS.format(len(cases)) if len(cases) > 1 else ".")
     )
     dots = figure.dots("RMSE of the mean rating", {n: row["rmse"] for n, row in found.value.items()}, "rating points")
     columns = (Column("predictor"), Column("kind"), *[c for _, c in known])
@@ -79,8 +83,8 @@ def comparisons(found: Headline, difference: Mapping[tuple[str, str], Uncertaint
     for c in found.comparison:
         gap, sure = difference[c.measure, c.other], c.p_holm < alpha
         word = "as good" if not sure else "better" if c.difference.mean < 0 else "worse"
-        cells = (c.other, _WORD[c.measure], gap.total, c.p, c.p_holm, word)
-        rows.append(dict(zip([k.name for k in columns], cells, strict=True)))
+        row = (c.other, _WORD[c.measure], gap.total, c.p, c.p_holm, word)
+        rows.append(dict(zip([k.name for k in columns], row, strict=True)))
         told = {"measure": c.measure, "other": c.other, "p": c.p, "p_holm": c.p_holm, "simulator is": word}
         value.append(told | {"difference": parts(gap)})
     light = {f"{m} - {BASELINE}": difference[m, BASELINE].total for m in COMPARED if (m, BASELINE) in difference}
@@ -108,14 +112,9 @@ def uncertainty(
     columns = (
         Column("number"),
         Column("estimate", "measured", "", None, "Student interval from all sources together.", ".4f"),
-        Column("users", "measured", "standard error", "low", "What only more users would lower.", ".4f"),
-        Column("refits", "measured", "standard error", "low", "What only more training seeds would lower.", ".4f"),
-        Column("draws", "measured", "standard error", "low", "What only more sampled ratings would lower.", ".4f"),
+        *PARTS,
     )
-    rows: tuple[Row, ...] = tuple(
-        {"number": n, "estimate": u.total, "users": u.users, "refits": u.refits, "draws": u.draws}
-        for n, u in named.items()
-    )
+    rows: tuple[Row, ...] = tuple({"number": n, "estimate": u.total, **cells(u)} for n, u in named.items())
     text = (
         f"{refits} training seed(s), {draws} draw(s) of each rating, and the users, by pseudo-values (Tukey 1958; for "
         "calibration errors and W1 rough). A dash: one level only, or nothing is drawn for this number."

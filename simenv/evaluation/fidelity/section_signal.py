@@ -15,7 +15,7 @@ from simenv.evaluation.fidelity.answers import remembered, told
 from simenv.evaluation.fidelity.case import Case
 from simenv.evaluation.fidelity.coverage import user_mean_coverage
 from simenv.evaluation.fidelity.gather import Gathered
-from simenv.evaluation.fidelity.section import Chapter, parts, pooled
+from simenv.evaluation.fidelity.section import PARTS, Chapter, cells, parts, pooled
 from simenv.evaluation.fidelity.signal import incremental_r2
 from simenv.evaluation.fidelity.two_sample import DRAWS, c2st, session_c2st
 from simenv.evaluation.interval import Interval
@@ -45,13 +45,14 @@ def added(settings: Fidelity, cases: Sequence[Case]) -> Chapter:
         for name in _ADDED:
             if base in cases[0].prediction and name in cases[0].simulator:
                 found = pooled([[_gain(settings, c, base, name)] for c in cases], cases[0].users)
-                rows.append({"beyond": base, "added": name, "gain": found.total})
+                rows.append({"beyond": base, "added": name, "gain": found.total, **cells(found)})
                 value.setdefault(base, {})[name] = parts(found)
                 light |= {f"incremental_r2 {key}": found.total} if name == "simulator" else {}
     columns = (
         Column("beyond"),
         Column("added"),
         Column("gain", "measured", "R2", "high", "Incremental R2, regressions fitted on other users.", "+.4f"),
+        *PARTS,
     )
     text = "What the simulator's mean rating adds to a score that is known already; 0: nothing, however near it comes."
     return Chapter("incremental_r2", Section("What it adds", text, columns, tuple(rows)), value, light)
@@ -75,13 +76,14 @@ def two_samples(settings: Fidelity, gathered: Gathered) -> Chapter:
     for key, (word, _) in _TESTS.items():
         for name, predictions in who.items():
             found = pooled([_told(settings, gathered, p, key) for p in predictions], cases[0].users)
-            rows.append({"looks at": word, "sampled from": name, "AUC": found.total})
+            rows.append({"looks at": word, "sampled from": name, "AUC": found.total, **cells(found)})
             value.setdefault(key, {})[name] = parts(found)
             light |= {key: found.total} if name == "simulator" else {}
     columns = (
         Column("looks at"),
         Column("sampled from"),
         Column("AUC", "measured", "0.5 = cannot tell", "low", "Classifier two-sample test (Lopez-Paz, Oquab 2016)."),
+        *PARTS,
     )
     text = (
         "A classifier learns on some users to tell real ratings from sampled ones and is scored on others. It also "
@@ -100,11 +102,12 @@ def coverage(settings: Fidelity, cases: Sequence[Case]) -> Chapter:
     value: dict[str, Any] = {}
     for name, predictions in who.items():
         found = pooled([[_covered(settings, cases[0], p, rho)] for p, rho in predictions], cases[0].users)
-        rows.append({"users of": name, "covered": found.total})
+        rows.append({"users of": name, "covered": found.total, **cells(found)})
         value[name] = parts(found)
     columns = (
         Column("users of"),
         Column("covered", "measured", f"{COVERED:g} is right", None, "Share of users; less: too sure of them."),
+        *PARTS,
     )
     text = (
         f"A simulated user's mean over the held-out pairs varies from visit to visit; the real one should lie in its "
