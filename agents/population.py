@@ -19,7 +19,7 @@ from scipy.special import ndtri
 
 from simenv.agents.choice import Choice
 from simenv.agents.exit import DECAY, ExitModel
-from simenv.agents.table import compile_table
+from simenv.agents.table import TableRatingModel, compile_table
 from simenv.catalogue import Catalogue
 from simenv.errors import ConfigError, UnknownIdError
 from simenv.index import Index, RawId
@@ -113,8 +113,22 @@ class SimulatedPopulation:
         Ratings come from the table, off by less than 1 / 65,535 in each probability; choice and exit stay as they are.
         """
         item = np.arange(len(self.items)) if items is None else items
-        table = compile_table(self.rating_model, self.member, item, folder, told=self.fingerprint, show=show)
-        return self.with_(rating_model=table)
+        compile_table(self.rating_model, self.member, item, folder, told=self.fingerprint, show=show)
+        return self.with_table(folder)
+
+    def with_table(self, folder: str | Path) -> SimulatedPopulation:
+        """Return the population with its answers from the table that `compile` made of it in `folder`.
+
+        Its fingerprint is another one, since its answers are rounded.
+
+        Raises:
+            StoreError: no table there, not finished, or of another population.
+
+        """
+        table = TableRatingModel.load(folder, self.scale, told=self.fingerprint)
+        told = self.provenance.get("population")
+        provenance = self.provenance if told is None else {**self.provenance, "population": f"{told}, table"}
+        return self.with_(rating_model=table, provenance=provenance)
 
     def with_exit_slope(self, factor: float) -> SimulatedPopulation:
         """Return the population with the satisfaction slopes of its exit multiplied, for the 0-2x sweep."""

@@ -1,11 +1,10 @@
 """A population as a folder: safetensors, npz, parquet and JSON, never pickles.
 
-Versioned; every file's hash is checked at the door.
+Versioned; every file's hash is checked at the door, but for weights where none are loaded.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -21,7 +20,8 @@ from simenv.agents.crowd import Crowd
 from simenv.agents.cues import Taste
 from simenv.agents.exit import CombinedExit, ExitHazard, ExitModel
 from simenv.agents.exit_answer import ExitAnswer
-from simenv.agents.local_model import LocalModel
+from simenv.agents.language_model import LanguageModel
+from simenv.agents.manifest import MANIFEST, VERSION, check, digest, read, verify, weights
 from simenv.agents.memory import Memory
 from simenv.agents.persona import Personas
 from simenv.agents.population import SimulatedPopulation
@@ -30,15 +30,19 @@ from simenv.agents.profile import Profiles
 from simenv.agents.prompt import PromptSettings, PromptWriter
 from simenv.agents.rating_model import LMRatingModel, MemoRatingModel, Mind
 from simenv.agents.readout import Readout
+from simenv.agents.speaker import speaker
+from simenv.agents.table import TableRatingModel
 from simenv.catalogue import Catalogue
-from simenv.errors import StoreError
+from simenv.errors import ConfigError
 from simenv.index import Index
 from simenv.log import InteractionLog, TimeNote
+from simenv.protocols import RatingModel
 from simenv.scale import RatingScale
 
-VERSION = 2
-"""Raised when a folder of before can no longer be read."""
-MANIFEST = "population.json"
+__all__ = ["MANIFEST", "TABLE", "VERSION", "Behaviour", "Parts", "check", "context_of", "load", "save", "speakers"]
+
+TABLE = "table"
+"""Folder inside a population's folder where its table of answers usually is."""
 
 
 @final
@@ -106,22 +110,34 @@ def save(parts: Parts, folder: Path) -> None:
             {} if log.time is None else {"time": log.time}
         )
         pd.DataFrame(columns).to_parquet(folder / "contestants.parquet")
-    files = {str(f.relative_to(folder)): _digest(f) for f in sorted(folder.rglob("*")) if _kept(f, folder)}
+    files = {str(f.relative_to(folder)): digest(f) for f in sorted(folder.rglob("*")) if _kept(f, folder)}
     _write(
         folder / MANIFEST,
         {"format": "simenv-population", "version": VERSION, "provenance": dict(parts.provenance), "file": files},
     )
 
 
-def load(path: str | Path) -> SimulatedPopulation:
+def load(
+    path: str | Path, *, cache: Path | None = None, replay: Path | None = None, table: bool = False
+) -> SimulatedPopulation:
     """Return the population saved in a folder.
+
+    path: the folder; or a table of answers inside it, made by `compile`, which means table=True.
+    cache: file in which the language model's answers are kept and looked up first.
+    replay: such a file, instead of the language model: weights and adapters may be missing, and what is not in the
+    file raises CacheMissError. Given both, what is asked is copied from the replay into the cache.
+    table: answer ratings from the population's table. Choice and leaving are computed as ever; weights may be missing
+    unless users leave by their own answer, which the language model gives after each page.
 
     Raises:
         StoreError: no such folder, not one of simenv's, of another version, or a file is missing or changed.
+        ConfigError: a cache or replay of a table that asks no language model.
 
     """
-    folder = Path(path)
-    manifest = check(folder)
+    folder, compiled = _table(Path(path), table)
+    manifest = read(folder)
+    spared = weights(manifest)
+    verify(folder, manifest, [name for name in manifest["file"] if name not in spared])
     behaviour, scale = _behaviour(folder)
     index = json.loads((folder / "index.json").read_text())
     users, items = Index(tuple(index["users"]), "user"), Index(tuple(index["items"]), "item")
@@ -134,10 +150,16 @@ def load(path: str | Path) -> SimulatedPopulation:
     memory.check(cut)
     personas = Personas.load(folder)
     mind = _mind(folder, behaviour, catalogue, scale, crowd, memory, member, personas, len(users))
-    model = load_model(folder, behaviour, personas)
-    rating = LMRatingModel(mind, model, Prior.load(folder / "prior.npz"), behaviour.readout)
-    return SimulatedPopulation(
-        MemoRatingModel(rating, len(items)),
+    model: LanguageModel | None = None
+    if compiled is None or behaviour.exit == "answer":
+        if replay is None:
+            verify(folder, manifest, spared)
+        adapters = dict.fromkeys(p.adapter for p in personas if p.adapter)
+        model = speaker(folder, manifest["file"], behaviour.base, adapters, cache=cache, replay=replay)
+    elif cache or replay:
+        raise ConfigError("a table answers without the language model: there is nothing to cache or to replay.")
+    population = SimulatedPopulation(
+        _ratings(folder, behaviour, mind, model) if compiled is None else TableRatingModel.load(compiled, scale),
         behaviour.choice,
         _exit(behaviour, mind, model),
         users,
@@ -151,44 +173,16 @@ def load(path: str | Path) -> SimulatedPopulation:
         catalogue=catalogue,
         persona=tuple(personas[k].name if k >= 0 else "" for k in personas.label),
         training_log=_training_log(folder, users, items, scale, index["time_note"]),
-        provenance={**manifest["provenance"], "population": _digest(folder / MANIFEST)},
+        provenance={**manifest["provenance"], "population": digest(folder / MANIFEST)},
     )
+    return population if compiled is None else population.with_table(compiled)
 
 
-def check(folder: Path) -> dict[str, Any]:
-    """Return the manifest after checking every file against it.
-
-    Raises:
-        StoreError: see `load`.
-
-    """
-    if not (folder / MANIFEST).is_file():
-        raise StoreError(f"{folder} is no saved population: it has no {MANIFEST}. Make one with `simenv train`.")
-    try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
-    except ValueError as error:  # no JSON, or no text at all
-        raise StoreError(f"{folder / MANIFEST} is damaged ({error}); train the population again.") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != "simenv-population":
-        raise StoreError(f"{folder / MANIFEST} was not written by simenv.")
-    if manifest.get("version") != VERSION:
-        raise StoreError(
-            f"{folder} has format version {manifest.get('version')}; this simenv reads {VERSION}. Train it again."
-        )
-    for name, digest in manifest["file"].items():
-        if not (folder / name).is_file():
-            raise StoreError(f"{folder} is incomplete: {name} is missing. Copy the whole folder, or train it again.")
-        if _digest(folder / name) != digest:
-            raise StoreError(
-                f"{folder / name} is damaged: its hash differs from {MANIFEST}. Copy it again, or train it again."
-            )
-    return manifest
-
-
-def load_model(folder: Path, behaviour: Behaviour, personas: Personas) -> LocalModel:
-    """Return base and adapters of a population's folder."""
-    names = dict.fromkeys(p.adapter for p in personas if p.adapter)
-    adapters = {name: folder / "adapters" / name for name in names}
-    return LocalModel.load(behaviour.base or folder / "model", adapters)
+def _table(path: Path, wanted: bool) -> tuple[Path, Path | None]:
+    """Return the population's folder and that of its table; None: not wanted."""
+    if (path / "table.json").is_file() and not (path / MANIFEST).exists():
+        return path.absolute().parent, path
+    return path, path / TABLE if wanted else None
 
 
 def _mind(
@@ -232,9 +226,16 @@ def speakers(personas: Personas, member: NDArray[np.int64]) -> tuple[str | None,
     return tuple(names[int(k)] for k in personas.of_user(member))
 
 
-def _exit(behaviour: Behaviour, mind: Mind, model: LocalModel) -> ExitModel:
+def _ratings(folder: Path, behaviour: Behaviour, mind: Mind, model: LanguageModel | None) -> RatingModel:
+    assert model is not None
+    lm = LMRatingModel(mind, model, Prior.load(folder / "prior.npz"), behaviour.readout)
+    return MemoRatingModel(lm, len(mind.writer.catalogue))
+
+
+def _exit(behaviour: Behaviour, mind: Mind, model: LanguageModel | None) -> ExitModel:
     if behaviour.exit == "hazard":
         return behaviour.hazard
+    assert model is not None
     return CombinedExit(ExitAnswer(mind, model), behaviour.hazard, behaviour.exit_shift)
 
 
@@ -269,11 +270,6 @@ def _kept(file: Path, folder: Path) -> bool:
     """Model, adapters and parts belong to the population; what training left for resuming, and cards, do not."""
     inside = file.relative_to(folder).parts
     return file.is_file() and inside[0] not in (MANIFEST, "stage", "fidelity")
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:32]
 
 
 def _write(path: Path, content: object) -> None:

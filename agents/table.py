@@ -73,16 +73,19 @@ class TableRatingModel:
         told: what the table must have been made from; None: not checked.
 
         Raises:
-            StoreError: no table there, not finished, or made from something else.
+            StoreError: no table there, not finished, damaged, or made from something else.
 
         """
         folder = Path(folder)
         about = _about(folder)
         _same(folder, about, {"scale": list(scale.values)} | ({} if told is None else {"told": told}))
-        done = np.load(folder / "done.npy")
+        try:
+            done = np.load(folder / "done.npy")
+            arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _FILES}
+        except (OSError, ValueError, EOFError) as error:
+            raise StoreError(f"{folder} is damaged ({error}); delete it and compile again.") from error
         if not done.all():
             raise StoreError(f"{folder} holds {int(done.sum())} of {len(done)} users; compile again, it goes on.")
-        arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _FILES}
         return cls(scale, np.array(about["user"], np.int64), np.array(about["item"], np.int64), **arrays)
 
 

@@ -31,3 +31,7 @@ class ConfigError(SimenvError, ValueError):
 
 class LeakageError(SimenvError, ValueError):
     """Something after a user's cut tried to enter what the simulator may know."""
+
+
+class CacheMissError(SimenvError, LookupError):
+    """A replay was asked what was never recorded."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from simenv.cli import benchmark, compare, demo, fidelity, info, inspect, reproduce, train
+from simenv.cli import benchmark, compare, compile, demo, fidelity, info, inspect, reproduce, train
 from simenv.cli.console import Guarded, patient_threads
 
 __all__ = ["app", "main"]
@@ -34,6 +34,7 @@ def _about() -> None:
     Look:    simenv inspect my-users 42 --item 1193         what one of them is, remembers and answers
              simenv compare my-users popular als --user 42  two recommenders before the same user
              simenv info my-users                           what a population is made of and what it assumes
+    Faster:  simenv compile my-users                        every answer once, then environments at memory speed
     Again:   simenv reproduce table1 ml-100k runs/table1    published experiments, with the yardsticks they left out
 
     Every command explains itself: simenv COMMAND --help. Tables go to standard output, progress and errors to standard
@@ -42,7 +43,7 @@ def _about() -> None:
     patient_threads()
 
 
-for name, module in (("demo", demo), ("train", train), ("benchmark", benchmark)):
+for name, module in (("demo", demo), ("train", train), ("benchmark", benchmark), ("compile", compile)):
     app.command(name, no_args_is_help=module is not demo)(module.command)
 for name, module in (("fidelity", fidelity), ("inspect", inspect), ("compare", compare), ("info", info)):
     app.command(name, no_args_is_help=module is not info)(module.command)

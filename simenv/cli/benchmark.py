@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simenv.cli.console import out, quiet_libraries, say, write_json
+from simenv.cli.answers import Answers
+from simenv.cli.console import out, say, write_json
 from simenv.cli.source import Synthetic
 from simenv.cli.train import TRIAL, Make, run
 from simenv.errors import ConfigError
@@ -47,6 +48,13 @@ def command(
     json: Annotated[Path | None, typer.Option(help="Keep the results here too.")] = None,
     html: Annotated[Path | None, typer.Option(help="Keep the page here too.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Keep the report as text here too.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="File that keeps every answer of the language model; made, or added to.")
+    ] = None,
+    replay: Annotated[
+        Path | None, typer.Option(help="Such a file instead of weights. --out is then FOLDER/replay.")
+    ] = None,
+    table: Annotated[bool, typer.Option("--table", help="Ratings from the table made by `simenv compile`.")] = False,
     seed: Annotated[int, typer.Option(help="Draws the users and the bootstrap.")] = 0,
 ) -> None:
     """Hold recommenders before simulated users and say who serves them best, and how surely.
@@ -59,16 +67,18 @@ def command(
     simenv benchmark my-users --recommenders popular,als,my_shop.ranker:Ranker --users 200 --html report.html
     simenv benchmark my-users --recommenders als,ours.parquet --fail-if "ours < als"      (for your own checks)
     simenv benchmark my-users --seeds 3 --refits 3            (how far luck and the training of the users matter)
+    simenv benchmark my-users --cache answers.db              (to publish: with this file anybody can repeat it ...)
+    simenv benchmark my-users --replay answers.db             (... to the bit and without weights; or it says why not)
     """
-    from simenv.agents.store import load
     from simenv.cli.trial import Trial
 
-    quiet_libraries()
-    population = load(folder)
+    answers = Answers(folder, cache, replay, table)
+    answers.check(refits)
+    population = answers.load(folder)
     trial, about = Trial.load(folder / TRIAL, population)
     names = [name.strip() for name in recommenders.split(",") if name.strip()]
-    kept = out_folder or folder / "benchmark"
-    build = _refits(trial, about, population, kept / "refits") if refits > 1 else population
+    kept = answers.kept(out_folder)
+    build = _refits(trial, about, population, kept / "refits", answers) if refits > 1 else population
     if seeds < 1:
         raise ConfigError(f"--seeds must be at least 1; got {seeds}.")
     how: dict[str, Any] = {
@@ -87,6 +97,7 @@ def command(
         if path is not None:
             outcome.report.save(path)
     out().print(f"\nThe page with plots: {kept / 'report.html'}", soft_wrap=True)
+    answers.settle(kept)
     _gate(outcome, fail_if or [])
 
 
@@ -139,7 +150,7 @@ def judge(
             shared=trial.past if shared and not trial.shared else None,
             folder=kept,
             progress=progress,
-            provenance={"data": about["data"], "cut": trial.note},
+            provenance={"data": about["data"], "cut": trial.note} | _rounding(population),
         )
     for name in ("report.html", "report.md"):
         outcome.report.save(kept / name)
@@ -147,16 +158,30 @@ def judge(
     return outcome
 
 
-def _refits(trial: Trial, about: dict[str, Any], population: SimulatedPopulation, folder: Path) -> Build:
+def _rounding(population: SimulatedPopulation) -> dict[str, str]:
+    """Return what a report must say of a table of answers."""
+    from simenv.agents.table import UNIT, TableRatingModel
+
+    if not isinstance(population.rating_model, TableRatingModel):
+        return {}
+    return {"answers": f"from a table; each probability is off by less than 1/{UNIT:,}"}
+
+
+def _refits(
+    trial: Trial, about: dict[str, Any], population: SimulatedPopulation, folder: Path, answers: Answers
+) -> Build:
     """Return build(n): the population as it is, and fitted again without half of the users who are not simulated."""
     make = Make(**about["make"])
 
     def build(number: int) -> SimulatedPopulation:
         if number == 0:
             return population
+        if answers.replay is not None:
+            return answers.refit(number)
         say(f"Refit {number}: the same users, learned from half of the others.")
         again, anew = replace(trial, judge=trial.half(number, make.seed)), replace(make, seed=make.seed + number)
-        return run(again, population.catalogue, anew, folder / str(number), about["data"])
+        made = run(again, population.catalogue, anew, folder / str(number), about["data"])
+        return made if answers.cache is None else answers.load(folder / str(number))
 
     return build
 

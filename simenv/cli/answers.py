@@ -1,0 +1,88 @@
+"""Where the answers of a benchmark come from: weights, a cache before them, a replay without them, or a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+from simenv.cli.console import quiet_libraries, say
+from simenv.errors import ConfigError, StoreError
+
+if TYPE_CHECKING:
+    from simenv.agents.cache import CachedModel
+    from simenv.agents.population import SimulatedPopulation
+
+KEPT, REPLAYED = "benchmark", "replay"
+"""Folders inside a population's folder: finished parts and reports of benchmarks, and of replays."""
+
+
+@final
+@dataclass(frozen=True)
+class Answers:
+    """What was asked for on the command line."""
+
+    folder: Path
+    """The population's."""
+    cache: Path | None = None
+    replay: Path | None = None
+    table: bool = False
+    _model: list[CachedModel] = field(default_factory=list)
+
+    def load(self, folder: Path) -> SimulatedPopulation:
+        """Return the population of a folder. The libraries of weights stay away where none are needed."""
+        from simenv.agents.store import load
+
+        if self.replay is None and not self.table:
+            quiet_libraries()
+        population = load(folder, cache=self.cache, replay=self.replay, table=self.table)
+        self._model.extend(_cached(population))
+        return population
+
+    def refit(self, number: int) -> SimulatedPopulation:
+        """Return a refitted population for a replay: found where it was published, for nothing is learned anew.
+
+        Raises:
+            StoreError: it is not there.
+
+        """
+        found = self.folder / KEPT / "refits" / str(number)
+        if not found.is_dir():
+            raise StoreError(f"{found} is missing: a replay learns nothing anew. Publish {found.parent} too.")
+        return self.load(found)
+
+    def kept(self, wanted: Path | None) -> Path:
+        """Return the folder of finished parts, and warn of those that will not be asked again."""
+        kept = wanted or self.folder / (REPLAYED if self.replay else KEPT)
+        if (self.cache or self.replay) and any((kept / "units").glob("*")):
+            say(
+                f"Parts finished before lie in {kept} and are not asked again"
+                + (f"; what they asked is in {self.cache} only if it was kept then" if self.cache else "")
+                + ". For a whole run give a new folder: --out."
+            )
+        return kept
+
+    def check(self, refits: int) -> None:
+        """Raise ConfigError for what cannot go together."""
+        if self.table and refits > 1:
+            raise ConfigError("--table holds the answers of one population; leave out --refits, or the table.")
+
+    def settle(self, kept: Path) -> None:
+        """Leave the files in order, say what was found in them, and whether a replay gave the published result."""
+        for model in self._model:
+            say(model.settle())
+        published = self.folder / KEPT / "result.json"
+        if self.replay and published.is_file() and published.parent != kept:
+            same = published.read_bytes() == (kept / "result.json").read_bytes()
+            words = "is, byte for byte, that" if same else "differs from that (other settings or versions?)"
+            say(f"The result in {kept} {words} in {published.parent}.")
+
+
+def _cached(population: SimulatedPopulation) -> list[CachedModel]:
+    """Return the one cache that ratings and exit answers of a population go through, if there is one."""
+    from simenv.agents.cache import CachedModel
+
+    rating: Any = getattr(population.rating_model, "inner", None)
+    leaving: Any = getattr(population.exit, "base", None)
+    found = [getattr(part, "model", None) for part in (rating, leaving)]
+    return [model for model in found if isinstance(model, CachedModel)][:1]
