@@ -1,8 +1,8 @@
 """AnswerFile: one SQLite file of keys and answers, shared by processes, threads and forks.
 
-A row is a key of 16 bytes, four for each option and a checksum of four, 47 bytes with what the tree around it takes for
-five options; no prompts, no ids. While it is written to, the file has two companions (FILE-wal, FILE-shm) and must lie on a local disk; `settle`
-leaves one file. Knows keys and bytes; no models, no prompts.
+A row is a key of 16 bytes, four bytes for each option and a checksum of four; with what the tree around it takes, 47
+bytes for five options. No prompts, no ids. While it is written to, the file has two companions (FILE-wal, FILE-shm) and
+must lie on a local disk; `settle` leaves one file. Knows keys and bytes; no models, no prompts.
 """
 
 from __future__ import annotations
