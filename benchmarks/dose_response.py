@@ -3,7 +3,8 @@
 python benchmarks/dose_response.py [--worlds 5] [--folder runs/decision]
 
 Invented worlds; see simenv/study/dose_response.py. Finished worlds stay in the folder, so that a stopped run goes on.
-The picture goes to docs/decision.svg, with Coat beside the worlds where its result is recorded.
+The picture goes to docs/decision.svg, words and tables to docs/decision.md; Coat stands beside the worlds where its
+result is recorded.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from simenv.cli.console import quiet_libraries
 from simenv.evaluation.figure import standalone
 from simenv.evaluation.report import stable_json
 from simenv.evaluation.terminal import progress_bar
-from simenv.study.decision_report import figure, read_coat
+from simenv.study.decision_report import figure, page, read_coat
 from simenv.study.dose_report import sentence, to_dict
 from simenv.study.dose_response import DoseResponse
 
-PICTURE = Path(__file__).parents[1] / "docs" / "decision.svg"
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 def main(
@@ -37,7 +38,9 @@ def main(
         units = study.run(folder, progress)
     coat = RESULTS / "coat.json"
     beside = read_coat(coat) if coat.exists() else None
-    PICTURE.write_text(standalone(figure(study, units, beside)), encoding="utf-8")
+    numbers = "../benchmarks/results/dose-response.json"
+    (DOCS / "decision.svg").write_text(standalone(figure(study, units, beside)), encoding="utf-8")
+    (DOCS / "decision.md").write_text(page(study, units, beside, "decision.svg", numbers), encoding="utf-8")
     print(sentence(study, units))
     values = json.loads(stable_json(to_dict(study, units)))
     data = {f"{u['kind']} {u['dose']:g}, world {u['seed']}": u["log"] for u in units}

@@ -46,6 +46,16 @@ def report(study: DoseResponse, units: Sequence[dict[str, Any]], coat: Coat | No
     return Report(TITLE, verdict, (picture, *parts), origin)
 
 
+def page(study: DoseResponse, units: Sequence[dict[str, Any]], coat: Coat | None, picture: str, numbers: str) -> str:
+    """Return the findings as markdown, verdict and picture first. picture, numbers: links to both."""
+    made = report(study, units, coat)
+    parts = (f"![{made.sections[0].figures[0].caption}]({picture})", *_READING, f"All numbers: [{numbers}]({numbers}).")
+    head, _, tables = made.to_markdown().partition("\n## ")
+    # The first section holds the picture alone; provenance stands with the numbers.
+    tables = tables.partition("\n## ")[2].partition("\n## Provenance")[0]
+    return "\n\n".join([head.strip(), *parts, f"## {tables.strip()}"]) + "\n"
+
+
 def read_coat(path: Path) -> Coat:
     """Return what the Coat study found from a JSON file: the recorded result, or the bare one.
 
@@ -68,6 +78,16 @@ def _shares(coat: Coat) -> dict[str, Interval]:
     return {n: Interval(s["mean"], s["users"]["low"], s["users"]["high"]) for n, s in share.items()}
 
 
+_READING = (
+    "How to read it: a value of 0.9 says that nine in ten pairs of recommenders that truly differ are put in the right "
+    "order; a coin scores 0.5. In the invented worlds the truth is known for every user and item. At dose 0 users rate "
+    "items picked at random; from there on they pick more and more what they would like, or what is popular, and all "
+    "who judge have only such ratings. The same users and items return at every dose. NDCG, SNIPS and the top held-out "
+    "ratings read ratings that no other judge has; the others predict from the judge's rows.",
+    "What it does not say: the worlds are small and made by our own generator, in which popular items are better on "
+    "average and tastes follow genres and people; one kind of selection grows at a time; the embedded models are small "
+    "and learn for few steps.",
+)
 _HOW = (
     "Every judge puts the same recommenders in order without knowing the truth. The invented worlds are cut as in "
     "simenv demo: recommenders, judges and held-out ratings have disjoint rows; what is judged is the first page each "

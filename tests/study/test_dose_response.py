@@ -27,7 +27,7 @@ from simenv.session import Session, Slate
 from simenv.study import dose_response, dose_unit
 from simenv.study.coat_report import summary
 from simenv.study.contest import Contest
-from simenv.study.decision_report import read_coat, report
+from simenv.study.decision_report import page, read_coat, report
 from simenv.study.dose_curve import Curve, crossing, over_worlds
 from simenv.study.dose_report import sentence, to_dict
 from simenv.study.dose_response import DoseResponse, crossings, curves
@@ -380,6 +380,15 @@ class TestReport:
         shown = re.findall(r">([^<>]+)</text>", figures[0].svg)
         assert {"chosen by true rating", "chosen by popularity", OURS, NDCG} <= set(shown)
         assert shown.count(OURS) == 1
+
+    def test_the_page_has_verdict_picture_and_tables(self) -> None:
+        text = page(STUDY, self.units, None, "decision.svg", "numbers.json")
+        assert text.index(sentence(STUDY, self.units)) < text.index("](decision.svg)") < text.index("| judge |")
+        titles = [line for line in text.splitlines() if line.startswith("#")]
+        assert titles[0] == "# Who orders recommenders as the truth does"
+        assert titles[1:3] == ["## Pairs right, chosen by true rating", "## Pairs right, chosen by popularity"]
+        assert len(titles) == 1 + 6
+        assert "(numbers.json)" in text
 
     def test_coat_stands_beside(self) -> None:
         """Judges of both studies have one entry in the legend; others of Coat are left to its table."""
