@@ -74,7 +74,7 @@ def test_a_table_is_printed_kept_and_found_again(tmp_path: Path, monkeypatch: py
         (["--limit", "0"], "limit is a number of held-out pairs, at least 1; got 0"),
         (["--min-ratings", "5", "--max-ratings", "30", "--users", "8"], "nobody has the 20 known ratings"),
         (["--users", "999"], "and 999 are wanted"),
-        (["--base", "embedded", "--base", "embedded"], "at least one base and each once"),
+        (["--base", "embedded", "--base", "embedded"], "at least one base, each once"),
         (["--base", str(Path(__file__).parent), "--rows", "0"], "cannot be loaded"),
         (["--metadata", "x.csv"], "leave out --metadata"),
     ],

@@ -22,10 +22,10 @@ from simenv.evaluation.interval import Interval
 from simenv.evaluation.yardstick import Constant, fit_with_distribution, standard
 from simenv.study.table1_cohort import Cohort
 from simenv.study.table1_contrast import Contrast, contrasts
-from simenv.study.table1_models import Said, Show, ask, base_of, plan, read_json, tune, write_json
+from simenv.study.table1_models import Said, Show, ask, base_of, plan, read_json, shown, tune, write_json
 from simenv.study.table1_rule import strict
 from simenv.study.table1_score import MEASURES, Scored, Totals
-from simenv.study.table1_settings import EMBEDDED, Arm, Arrangement, Table1Settings, arrangements
+from simenv.study.table1_settings import Arm, Arrangement, Table1Settings, arrangements
 from simenv.training.resume import digest
 
 __all__ = ["Line", "Table1", "Table1Settings", "table1"]
@@ -157,9 +157,9 @@ def table1(
 
     """
     settings, folder = settings or Table1Settings(), Path(folder)
-    names = [b or EMBEDDED for b in bases]
+    names = [shown(b) for b in bases]
     if not names or len(set(names)) != len(names):
-        raise ConfigError(f"the table needs at least one base and each once; got {names}.")
+        raise ConfigError(f"the table needs at least one base, each once and under a name of its own; got {names}.")
     wanted = [(b, how) for b in bases for how in arrangements(settings, rows)]
     cohort = Cohort.of(dataset, settings, arm, seed)
     grouped = any(how.adapter == "persona" for _, how in wanted)
@@ -170,7 +170,7 @@ def table1(
     yardsticks = _yardsticks(cohort, folder)
     lines = []
     for n, (base, how) in enumerate(wanted):
-        words = f"{arm} arm, {base or EMBEDDED}, {how.name}"
+        words = f"{arm} arm, {shown(base)}, {how.name}"
         told(n, len(wanted), words)
         lines.append(_line(cohort, base, how, folder, _show(told, n, len(wanted), words)))
     told(len(wanted), len(wanted), f"{arm} arm: done")

@@ -81,10 +81,17 @@ class Plan:
         return digest(repr((sorted((name, home.name) for name, home in self.home.items()), self.speaker)))
 
 
+def shown(name: str | None) -> str:
+    """Return what reports call a base: the embedded one, a folder's own name, or the name on the hub."""
+    if name is None:
+        return EMBEDDED
+    return Path(name).name if Path(name).is_dir() else name
+
+
 def base_of(cohort: Cohort, name: str | None, folder: Path, show: Show) -> Base:
     """Return a base by name; None: the embedded one, trained in the folder or found there."""
     if name is not None:
-        return Base(Path(name).name if Path(name).is_dir() else name, name, _identity(name), True)
+        return Base(shown(name), name, _identity(name), True)
     s = cohort.settings
     key = digest(repr((cohort.key, asdict(s.size), asdict(s.world))))
     home = folder / f"base-{key}"

@@ -518,8 +518,11 @@ class TestEndToEnd:
         assert not (tmp_path / "new").exists()
 
     def test_bases(self, dataset: Dataset, tmp_path: Path) -> None:
-        for bases in ([], [None, None], ["a", "a"]):
-            with pytest.raises(ConfigError, match="at least one base and each once"):
+        homes = [tmp_path / n / "model" for n in "ab"]
+        for home in homes:
+            home.mkdir(parents=True)
+        for bases in ([], [None, None], ["a", "a"], [str(h) for h in homes]):
+            with pytest.raises(ConfigError, match="at least one base, each once and under a name of its own"):
                 table1(dataset, bases, TINY, folder=tmp_path)
 
     def test_a_folder_is_known_by_what_is_in_it(self, dataset: Dataset, tmp_path: Path) -> None:
