@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -152,3 +152,23 @@ def test_chunks_change_nothing(crowd: Crowd, taste: Taste, monkeypatch: pytest.M
     parts = cues(crowd, taste, PAIR_USER, PAIR_ITEM)
     np.testing.assert_array_equal(whole.feature, parts.feature)
     np.testing.assert_array_equal(whole.similar_weight, parts.similar_weight)
+
+
+def test_exposure_by_hand(crowd: Crowd, taste: Taste) -> None:
+    chosen = replace(crowd, exposure=True)
+    usual = crowd.genre.sum(axis=0) / crowd.genre.sum()
+    column = cues(chosen, taste, PAIR_USER, PAIR_ITEM).feature[:, len(FEATURE)]
+    for n, (u, i) in enumerate(zip(PAIR_USER, PAIR_ITEM, strict=True)):
+        known = taste.item[u][taste.item[u] >= 0]
+        share = (crowd.genre[known].sum(axis=0) + 5 * usual) / (crowd.genre[known].sum() + 5)
+        want = sum(w * np.log(s / p) for w, s, p in zip(crowd.genre[i], share, usual, strict=True) if w)
+        np.testing.assert_allclose(column[n], want, atol=1e-5)
+
+
+def test_exposure_is_one_cue_more_and_no_rating_moves_it(log: InteractionLog, crowd: Crowd) -> None:
+    chosen, (item, rating) = replace(crowd, exposure=True), log.padded(np.arange(12))
+    one = cues(chosen, Taste.of(chosen, item, rating), PAIR_USER, PAIR_ITEM).feature
+    other = cues(chosen, Taste.of(chosen, item, 6 - rating), PAIR_USER, PAIR_ITEM).feature
+    np.testing.assert_array_equal(one[:, -1], other[:, -1])
+    plain = cues(crowd, Taste.of(crowd, item, rating), PAIR_USER, PAIR_ITEM).feature
+    np.testing.assert_array_equal(one[:, :-1], plain)
