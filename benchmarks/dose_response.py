@@ -1,6 +1,6 @@
 """Dose-response, recorded: who orders recommenders right as users choose ever more what they rate.
 
-python benchmarks/dose_response.py [--worlds 5] [--folder runs/decision]
+python benchmarks/dose_response.py [--doses 0,0.5,1,1.5,2,3] [--worlds 3] [--folder runs/decision]
 
 Invented worlds; see simenv/study/dose_response.py. Finished worlds stay in the folder, so that a stopped run goes on.
 The picture goes to docs/decision.svg, words and tables to docs/decision.md; Coat stands beside the worlds where its
@@ -29,10 +29,12 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 def main(
-    worlds: Annotated[int, typer.Option(help="worlds per dose")] = 5,
+    doses: Annotated[str, typer.Option(help="strengths of selection, ascending from 0")] = "0,0.5,1,1.5,2,3",
+    worlds: Annotated[int, typer.Option(help="worlds per dose")] = 3,
     folder: Annotated[Path, typer.Option(help="where finished worlds go")] = Path("runs/decision"),
 ) -> None:
-    started, study = time.time(), DoseResponse(seeds=tuple(range(worlds)))
+    started = time.time()
+    study = DoseResponse(tuple(float(d) for d in doses.split(",")), tuple(range(worlds)))
     quiet_libraries()
     with progress_bar() as progress:
         units = study.run(folder, progress)
@@ -44,7 +46,7 @@ def main(
     print(sentence(study, units))
     values = json.loads(stable_json(to_dict(study, units)))
     data = {f"{u['kind']} {u['dose']:g}, world {u['seed']}": u["log"] for u in units}
-    command = f"python benchmarks/dose_response.py --worlds {worlds}"
+    command = f"python benchmarks/dose_response.py --doses {doses} --worlds {worlds}"
     print(record("dose-response", values, command=command, seed=0, data=data, started=started))
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def command(
     folder: Annotated[Path, typer.Argument(help="Where finished worlds go. A stopped run goes on.")],
     doses: Annotated[str, typer.Option(help="Strengths of selection, ascending from 0.")] = "0,0.5,1,1.5,2,3",
-    worlds: Annotated[int, typer.Option(help="Worlds per dose; intervals count them.")] = 5,
+    worlds: Annotated[int, typer.Option(help="Worlds per dose; intervals count them.")] = 3,
     users: Annotated[int | None, typer.Option(help="Users of a world, for a quick look. Default: 400.")] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps of each embedded model. Default: 200.")] = None,
     content: Annotated[
