@@ -107,7 +107,7 @@ class ExitHazard:
 
     def p_exit(self, state: UserState, activity: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return float64[B]: probability of leaving after the page just answered (0 before the first page)."""
-        step = np.clip(state.page - 1, 0, len(self.page_logit) - 1)
+        step = np.minimum(state.page, len(self.page_logit)) - 1
         p = expit(np.asarray(self.page_logit)[step] + self.slope(state, activity))
         return np.where(state.page > 0, p, 0.0)
 

@@ -19,6 +19,7 @@ from scipy.special import ndtri
 
 from simenv.agents.choice import Choice
 from simenv.agents.exit import DECAY, ExitModel
+from simenv.agents.luck import page_luck
 from simenv.agents.table import TableRatingModel, compile_table
 from simenv.catalogue import Catalogue
 from simenv.errors import ConfigError, UnknownIdError
@@ -180,51 +181,51 @@ class SimulatedPopulation:
 
         """
         slate.check(len(self.items))
+        luck, mean = page_luck(state, slate.item), self.user_mean[state.user]
         answer, expected = self._rate(state.user, slate.item)
-        consumed = self._consume(state, slate.item, expected)
-        drawn = self.scale.sample(np.nan_to_num(answer.p), self._luck(state, slate.item))
+        consumed = self.choice.consume(expected, mean, luck.look, luck.take)
+        drawn = self.scale.sample(answer.p, self._shared(state, luck.rating))
         rating = np.where(consumed, drawn, np.nan).astype(np.float32)
-        after = self._felt(state, slate.item, expected)
+        after = self._felt(state, slate.item, expected - mean[:, None])
         p_exit = self.exit.p_exit(after, self.activity[state.user])
-        leaves = uniform(state.key, state.user, after.page, purpose=Purpose.EXIT) < p_exit
-        return Response(consumed, rating, leaves, answer.p, answer.off_scale, p_exit, answer.support), after
+        return Response(
+            consumed, rating, luck.leave < p_exit, answer.p, answer.off_scale, p_exit, answer.support
+        ), after
 
     def _rate(self, user: NDArray[np.int64], item: NDArray[np.int64]) -> tuple[Answer, Floats]:
         """Return answers [B, K, ...] and mean ratings [B, K]: NaN at empty places, off_scale and support 0 there."""
-        row, place = np.nonzero(item >= 0)
-        p = np.full((*item.shape, len(self.scale)), np.nan, np.float32)
-        off, support = np.zeros(item.shape, np.float32), np.zeros(item.shape, np.float32)
-        if len(row):
-            said = self.rating_model.rate(user[row], item[row, place])
-            p[row, place], off[row, place], support[row, place] = said.p, said.off_scale, said.support
-        return Answer(p, off, support), self.scale.expectation(p)
+        where = np.flatnonzero(item >= 0)
+        p = np.full((item.size, len(self.scale)), np.nan, np.float32)
+        off, support = np.zeros(item.size, np.float32), np.zeros(item.size, np.float32)
+        if len(where):
+            said = self.rating_model.rate(user[where // item.shape[1]], item.ravel()[where])
+            p[where], off[where], support[where] = said.p, said.off_scale, said.support
+        p = p.reshape(*item.shape, len(self.scale))
+        return Answer(p, off.reshape(item.shape), support.reshape(item.shape)), self.scale.expectation(p)
 
-    def _consume(self, state: UserState, item: NDArray[np.int64], expected: Floats) -> NDArray[np.bool_]:
-        key, user, page = state.key[:, None], state.user[:, None], state.page[:, None]
-        look = uniform(key, user, page, np.arange(item.shape[1]), purpose=Purpose.EXAMINE)
-        take = uniform(key, user, item, purpose=Purpose.CONSUME)
-        return self.choice.consume(expected, self.user_mean[state.user], look, take)
+    def _shared(self, state: UserState, own: Floats) -> Floats:
+        """Return the quantile [B, K] at which each rating is drawn, of each rating's own."""
+        if self.rho == 0:
+            return own
+        return shared_luck(own, uniform(state.key, state.user, purpose=Purpose.MOOD)[:, None], self.rho)
 
-    def _luck(self, state: UserState, item: NDArray[np.int64]) -> Floats:
-        """Return the quantile [B, K] at which each rating is drawn."""
-        pair = uniform(state.key[:, None], state.user[:, None], item, purpose=Purpose.RATING)
-        return shared_luck(pair, uniform(state.key, state.user, purpose=Purpose.MOOD)[:, None], self.rho)
-
-    def _felt(self, state: UserState, item: NDArray[np.int64], expected: Floats) -> UserState:
+    def _felt(self, state: UserState, item: NDArray[np.int64], gap: Floats) -> UserState:
+        """Return what users know after a page [B, K] whose items lie `gap` [B, K] above their own means."""
         filled = item >= 0
-        count, any_filled = filled.sum(axis=1), filled.any(axis=1)
-        gap = np.where(filled, expected - self.user_mean[state.user][:, None], 0.0)
-        page = gap.sum(axis=1) / np.maximum(count, 1)
+        count, shown = filled.sum(axis=1), np.concatenate([state.shown, item], axis=1)
+        number, any_filled = np.maximum(count, 1), count > 0
+        page = np.where(filled, gap, 0.0).sum(axis=1) / number
         best = np.where(filled, gap, -np.inf).max(axis=1, initial=-np.inf)
-        again = (_repeated(state.shown, item) & filled).sum(axis=1) / np.maximum(count, 1)
-        return replace(
-            state,
+        return UserState(
+            user=state.user,
+            key=state.key,
             page=state.page + 1,
             utility=np.where(any_filled, self.decay * state.utility + (1 - self.decay) * page, state.utility),
             best=np.where(any_filled, best, state.best),
-            repeat=again,
+            repeat=(_repeated(shown, item) & filled).sum(axis=1) / number,
             fatigue=state.fatigue + count,
-            shown=np.concatenate([state.shown, item], axis=1),
+            frailty=state.frailty,
+            shown=shown,
         )
 
     @cached_property
@@ -234,6 +235,8 @@ class SimulatedPopulation:
         return mask
 
     def _check(self, user: NDArray[np.int64]) -> None:
+        if len(user) and user.min() >= 0 and user.max() < len(self.users) and self._is_member[user].all():
+            return
         inside = (user >= 0) & (user < len(self.users))
         bad = user[~(inside & self._is_member[np.where(inside, user, 0)])] if len(self.users) else user
         if len(bad):
@@ -246,10 +249,11 @@ class SimulatedPopulation:
 
 
 def _repeated(shown: NDArray[np.int64], item: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return bool[B, K]: shown on an earlier page, or higher up on this one."""
-    earlier = (item[:, :, None] == shown[:, None, :]).any(axis=2)
-    above = (item[:, :, None] == item[:, None, :]) & np.tri(item.shape[1], k=-1, dtype=bool)
-    return np.asarray(earlier | above.any(axis=2))
+    """Return bool[B, K]: shown before; `shown` [B, T] ends with this page, so each item stands in it at least once."""
+    if not item.size:
+        return np.zeros(item.shape, bool)
+    first = (item[:, :, None] == shown[:, None, :]).argmax(axis=2)
+    return np.asarray(first < np.arange(shown.shape[1] - item.shape[1], shown.shape[1]))
 
 
 @final

@@ -149,12 +149,11 @@ class InteractionLog:
 
     def padded(self, user: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return (item[B, H], rating[B, H]) of users [B], oldest first, padded at the end with -1 and NaN."""
-        width = int(self.count[user].max(initial=0))
-        item = np.full((len(user), width), -1, np.int64)
-        rating = np.full((len(user), width), np.nan, np.float32)
-        for row, u in enumerate(user):
-            past_item, past_rating = self.history(int(u))
-            item[row, : len(past_item)], rating[row, : len(past_item)] = past_item, past_rating
+        start, end = self.indptr[user], self.indptr[user + 1]
+        event = start[:, None] + np.arange((end - start).max(initial=0))
+        item, rating = np.full(event.shape, -1, np.int64), np.full(event.shape, np.nan, np.float32)
+        held = event < end[:, None]
+        item[held], rating[held] = self.item[event[held]], self.rating[event[held]]
         return item, rating
 
     def matrix(self) -> csr_matrix:

@@ -12,6 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_SHIFT = np.uint64(30), np.uint64(27), np.uint64(31)
+_FACTOR = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_BELOW_53 = np.uint64(11)
+"""Bits that a float64 cannot hold."""
 
 
 class Purpose(IntEnum):
@@ -39,25 +43,50 @@ def generator(seed: int, *keys: object) -> np.random.Generator:
 
 
 def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(x ^ (x >> np.uint64(31)), dtype=np.uint64)
+    y = x >> _SHIFT[0]
+    y ^= x
+    y *= _FACTOR[0]
+    z = y >> _SHIFT[1]
+    z ^= y
+    z *= _FACTOR[1]
+    y = z >> _SHIFT[2]
+    y ^= z
+    return y
+
+
+def word(counter: ArrayLike) -> NDArray[np.uint64]:
+    """Return a counter (non-negative integers or -1) as `absorb` wants it; a counter of many hashes is mixed once.
+
+    Arrays of at least one axis only: sums that wrap round are silent there, and warned of elsewhere.
+    """
+    return _mix(np.asarray(counter).astype(np.int64, copy=False).astype(np.uint64) + _GOLDEN)
+
+
+def absorb(state: NDArray[np.uint64], word: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return the hash of all that `state` is the hash of and of one counter more, given as `word`.
+
+    `counter_hash(key, a, b)` is `absorb(absorb(word(key), word(a)), word(b))`: hashes that begin alike share the work.
+    """
+    return _mix((state ^ word) + _GOLDEN)
 
 
 def counter_hash(key: ArrayLike, *counters: ArrayLike) -> NDArray[np.uint64]:
     """Return one uint64 per broadcast element of key and counters (non-negative integers or -1)."""
     with np.errstate(over="ignore"):
-        state = _mix(np.asarray(key).astype(np.uint64) + _GOLDEN)
+        state = word(key)
         for counter in counters:
-            word = np.asarray(counter).astype(np.int64).astype(np.uint64)
-            state = _mix((state ^ _mix(word + _GOLDEN)) + _GOLDEN)
-    return state
+            state = absorb(state, word(counter))
+    return np.asarray(state, dtype=np.uint64)
+
+
+def quantile(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Return hashes as uniforms in the open interval (0, 1)."""
+    return ((bits >> _BELOW_53).astype(np.float64) + 0.5) * 2.0**-53
 
 
 def uniform(key: ArrayLike, *counters: ArrayLike, purpose: Purpose) -> NDArray[np.float64]:
     """Return uniforms in the open interval (0, 1), one per broadcast element of key and counters."""
-    bits = counter_hash(key, *counters, int(purpose))
-    return ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    return quantile(counter_hash(key, *counters, int(purpose)))
 
 
 def shared_luck(own: NDArray[np.float64], mood: NDArray[np.float64], rho: float) -> NDArray[np.float64]:

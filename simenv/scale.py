@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import final
 
 import numpy as np
@@ -54,10 +55,12 @@ class RatingScale:
     def __len__(self) -> int:
         return len(self.values)
 
-    @property
+    @cached_property
     def array(self) -> NDArray[np.float64]:
-        """The values as float64[R]."""
-        return np.asarray(self.values, dtype=np.float64)
+        """The values as float64[R]; read-only."""
+        array = np.asarray(self.values, dtype=np.float64)
+        array.flags.writeable = False
+        return array
 
     def encode(self, rating: ArrayLike) -> NDArray[np.int64]:
         """Return the position int64[N] of each rating [N] on the scale.
@@ -85,7 +88,7 @@ class RatingScale:
     def sample(self, p: NDArray[np.floating], u: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the value [...] at quantile u [...] of distributions p [..., R]."""
         cumulative = np.cumsum(np.asarray(p, dtype=np.float64), axis=-1)
-        place = (u[..., None] > cumulative).sum(axis=-1).clip(0, len(self) - 1)
+        place = (u[..., None] > cumulative[..., :-1]).sum(axis=-1)  # what rounding leaves over the last one takes
         return np.asarray(self.array[place])
 
     def round(self, x: ArrayLike) -> NDArray[np.float64]:

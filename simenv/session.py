@@ -63,13 +63,13 @@ class Slate:
             )
         if size is not None and self.item.shape[1] != size:
             raise ActionError(f"expected slates of {size} places; got {self.item.shape[1]}.")
-        if ((self.item < -1) | (self.item >= n_items)).any():
+        if self.item.min(initial=-1) < -1 or self.item.max(initial=-1) >= n_items:
             bad = self.item[(self.item < -1) | (self.item >= n_items)][0]
             raise ActionError(
                 f"slate shows item number {bad}, but items are 0..{n_items - 1} (-1: empty place). "
                 "Slates hold dense numbers; turn outside ids into them with items.encode([...])."
             )
-        if not ((self.propensity > 0) & (self.propensity <= 1)).all():
+        if not (self.propensity.min(initial=1) > 0 and self.propensity.max(initial=1) <= 1):
             raise ActionError("propensities must lie in (0, 1]; use Slate.certain(item) for a deterministic policy.")
 
 
@@ -140,12 +140,16 @@ class Session:
 
     def after(self, slate: Slate, response: Response) -> Session:
         """Return the session one page later; never un-sees anything."""
-        return replace(
-            self,
+        return Session(
+            user=self.user,
+            past_item=self.past_item,
+            past_rating=self.past_rating,
             shown=np.concatenate([self.shown, slate.item], axis=1),
             consumed=np.concatenate([self.consumed, response.consumed], axis=1),
             rating=np.concatenate([self.rating, response.rating], axis=1),
             page=self.page + 1,
+            n_items=self.n_items,
+            candidate=self.candidate,
         )
 
     def seen(self) -> NDArray[np.bool_]:

@@ -23,6 +23,7 @@ from simenv.slates import recent
 from simenv.visits import STOPS, Visits
 
 ObservationKind = Literal["numeric", "text"]
+_REASON = np.array(["" if stop is None else stop.value for stop in STOPS], object)
 MAX_GENRES = 32
 """Genres in the user embedding: the most common of the catalogue."""
 
@@ -49,6 +50,9 @@ class Form:
             raise ConfigError(f"history must be at least 1; got {history}.")
         self.kind, self.history, self.diagnostics = kind, history, diagnostics
         self.embedding = user_embedding(visits.log, visits.catalogue)
+        users = visits.population.users
+        self._id = np.array(users.ids, np.int64 if users.kind == "int" else object)
+        self._persona = np.array(getattr(visits.population, "persona", ()) or ("",) * len(users), object)
         rules, n_items = visits.rules, len(visits.population.items)
         self.n_choices = rules.candidates or n_items
         self.action_space = spaces.MultiDiscrete([self.n_choices] * rules.slate_size)
@@ -88,7 +92,7 @@ class Form:
             "rating": _unit(visits.response.rating, scale),
         }
         if session.candidate is None:
-            seen["seen"] = session.seen().astype(np.int8)
+            seen["seen"] = visits.known.seen().view(np.int8)
         else:
             seen["candidate"] = session.candidate.copy()
         if self.kind == "text":
@@ -99,19 +103,18 @@ class Form:
         """Return the infos of all B rows as new arrays with leading axis B; the keys never change."""
         response, shown = visits.response, visits.slate.item >= 0
         rated = ~np.isnan(response.rating)
-        ids = visits.population.users.decode(visits.session.user)
+        user = visits.session.user
         info: dict[str, NDArray[Any]] = {
-            "user_id": np.array(ids, dtype=np.int64 if visits.population.users.kind == "int" else object),
-            "user_index": visits.session.user.copy(),
+            "user_id": self._id[user],
+            "user_index": user.copy(),
             "ratings": np.where(rated, response.rating, np.float32(0)),
             "rated": rated,
             "consumed": response.consumed.copy(),
-            "stop_reason": np.array([_reason(code) for code in visits.stop], dtype=object),
+            "stop_reason": _REASON[visits.stop],
             **{name: count.copy() for name, count in visits.dropped.items()},
         }
         if self.diagnostics:
-            names = getattr(visits.population, "persona", ()) or ("",) * len(visits.population.users)
-            info["persona"] = np.array([names[int(u)] for u in visits.session.user], dtype=object)
+            info["persona"] = self._persona[user]
             info["rating_probs"] = np.where(shown[:, :, None], response.p_rating, np.float32(0))
             info["exit_prob"] = np.asarray(response.p_exit, np.float64).copy()
             info["support"] = np.where(shown, response.support, np.float32(0))
@@ -150,11 +153,8 @@ def _genres(catalogue: Catalogue) -> NDArray[np.float64]:
 
 
 def _unit(rating: NDArray[np.float32], scale: RatingScale) -> NDArray[np.float32]:
-    """Return ratings moved to 0..1 (worst to best); -1 where there is none."""
+    """Return ratings moved to 0..1 (worst to best), as a new array; -1 where there is none."""
     low, high = scale.values[0], scale.values[-1]
-    return np.where(np.isnan(rating), -1.0, (rating - low) / (high - low)).astype(np.float32)
-
-
-def _reason(code: np.int8) -> str:
-    stop = STOPS[int(code)]
-    return "" if stop is None else stop.value
+    unit = (rating - low) / (high - low)
+    unit[np.isnan(unit)] = -1
+    return unit.astype(np.float32, copy=False)

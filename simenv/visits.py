@@ -22,8 +22,8 @@ from simenv.protocols import Policy, Population, Recommender
 from simenv.randomness import Purpose, uniform
 from simenv.record import Page, Record
 from simenv.rewards import Reward, by_name
-from simenv.session import Response, Session, Slate, StopReason, UserState, put_rows, take_rows
-from simenv.slates import DROPS, Repeats, clean, packed, showable
+from simenv.session import Batch, Response, Session, Slate, StopReason, UserState, put_rows, take_rows
+from simenv.slates import DROPS, Known, Ragged, Repeats, clean, packed
 
 STOPS = (None, StopReason.LEFT, StopReason.EXHAUSTED, StopReason.PAGE_CAP)
 """What the codes of `Visits.stop` mean; None: the visit goes on."""
@@ -90,6 +90,8 @@ class Visits:
             raise ConfigError("the population simulates nobody (member is empty).")
         user, key = np.repeat(population.member[:1], n), np.zeros(n, np.uint64)
         self.session, self.state = self.offer(Session.begin(user, self.log), key), population.begin(user, key)
+        self.known = Known(n, len(population.items))
+        self.known.begin(np.arange(n), self.session.past_item)
         self.slate, self.response = _blank(n, rules.slate_size, len(population.scale))
         self.dropped = {name: np.zeros(n, np.int64) for name in DROPS}
         self.reward = np.zeros(n)
@@ -121,8 +123,9 @@ class Visits:
         return user, key
 
     def start(self, row: NDArray[np.int64], user: NDArray[np.int64], key: NDArray[np.uint64]) -> None:
-        """Begin new visits of users [b] at rows [b]."""
+        """Begin new visits of users [b] at rows [b], ascending."""
         session, state = Session.begin(user, self.log), self.population.begin(user, key)
+        self.known.begin(row, session.past_item)
         session = self.offer(session, key)
         self._put(row, session, state, *_blank(len(row), self.rules.slate_size, len(self.population.scale)))
         for count in self.dropped.values():
@@ -130,21 +133,22 @@ class Visits:
         self.reward[row], self.stop[row], self._visit[row] = 0.0, 0, -1
 
     def step(self, row: NDArray[np.int64], action: NDArray[np.int64]) -> None:
-        """Show actions [b, K] to the users at rows [b], with one call of the population.
+        """Show actions [b, K] to the users at rows [b], ascending, with one call of the population.
 
         action: item numbers, or positions among the candidates; -1: leave the place empty. See `checked_action`.
         """
-        before, state = take_rows(self.session, row), take_rows(self.state, row)
-        slate, dropped = clean(action, before, self.rules.repeats)
+        before, state = self._taken(self.session, row), self._taken(self.state, row)
+        slate, dropped = clean(action, before.candidate, row, self.known, self.rules.repeats)
         response, state = self.population.respond(state, slate)
         session = before.after(slate, response)
+        self.known.show(row, slate.item)
         self.reward[row] = self._worth(response, slate)
-        self.stop[row] = self._stops(session, response)
+        self.stop[row] = stop = self._stops(row, session, response)
         if self.rules.keep_record:
             visit = self._visit[row] = self.diary.number(self._visit[row], before.user, state.key)
             page = Page(before.user, visit, before.page, slate, response, before.candidate)
-            self.diary.write(page, self.stop[row] > 0)
-        self._put(row, self.offer(packed(session), state.key), packed(state), slate, response)
+            self.diary.write(page, stop > 0)
+        self._put(row, self.offer(self._fitted(session), state.key), self._fitted(state), slate, response)
         for name, count in dropped.items():
             self.dropped[name][row] = count
 
@@ -166,9 +170,10 @@ class Visits:
 
     def action_mask(self) -> NDArray[np.bool_]:
         """Return bool[B, K * n]: which choices fill a place (n = I items, or C candidates), the same for each place."""
-        free = showable(self.session, self.rules.repeats)
         if self.session.candidate is not None:
             free = self.session.candidate >= 0
+        else:
+            free = ~(self.known.seen() if self.rules.repeats == "drop" else self.known.past[:, :-1])
         return np.tile(free, (1, self.rules.slate_size))
 
     @property
@@ -228,17 +233,27 @@ class Visits:
             )
         return worth
 
-    def _stops(self, session: Session, response: Response) -> NDArray[np.int8]:
-        repeats: Repeats = "drop" if self.rules.candidates else self.rules.repeats
-        exhausted = ~showable(session, repeats).any(axis=1)
-        cases = [response.exit, exhausted, session.page >= self.rules.max_pages]
-        return np.select(cases, [1, 2, 3], 0).astype(np.int8)
+    def _stops(self, row: NDArray[np.int64], session: Session, response: Response) -> NDArray[np.int8]:
+        """Return the codes [b] of `STOPS` after a page at rows [b]; where several hold, the first of them."""
+        again = self.rules.repeats == "answer" and self.rules.candidates is None
+        left = (self.known.unrated if again else self.known.unseen)[row]
+        capped = np.where(session.page >= self.rules.max_pages, np.int8(3), np.int8(0))
+        return np.where(response.exit, np.int8(1), np.where(left == 0, np.int8(2), capped))
+
+    def _fitted(self, batch: Ragged) -> Ragged:
+        """Return the batch, packed where it has grown wider than the longest visit."""
+        return packed(batch) if batch.shown.shape[1] > self.rules.max_pages * self.rules.slate_size else batch
+
+    def _taken(self, batch: Batch, row: NDArray[np.int64]) -> Batch:
+        return batch if len(row) == len(self.stop) else take_rows(batch, row)
 
     def _put(
         self, row: NDArray[np.int64], session: Session, state: UserState, slate: Slate, response: Response
     ) -> None:
-        self.session, self.state = put_rows(self.session, row, session), put_rows(self.state, row, state)
-        self.slate, self.response = put_rows(self.slate, row, slate), put_rows(self.response, row, response)
+        if len(row) < len(self.stop):
+            session, state = put_rows(self.session, row, session), put_rows(self.state, row, state)
+            slate, response = put_rows(self.slate, row, slate), put_rows(self.response, row, response)
+        self.session, self.state, self.slate, self.response = session, state, slate, response
 
 
 def _blank(n: int, size: int, n_values: int) -> tuple[Slate, Response]:

@@ -11,6 +11,7 @@ from scipy.stats import kstest
 
 from simenv.agents.choice import Choice
 from simenv.agents.exit import ExitHazard
+from simenv.agents.luck import page_luck
 from simenv.agents.population import SimulatedPopulation
 from simenv.agents.synthetic import checkerboard, true_population
 from simenv.datasets.synthetic import World, generate
@@ -208,7 +209,7 @@ def test_luck_keeps_its_distribution_and_shares_rho_within_a_visit(population: S
     (response,), _ = pages(even, state, [np.tile([3, 4], (4000, 1))])
     share = np.bincount(response.rating[:, 0].astype(int), minlength=6)[1:] / 4000
     np.testing.assert_allclose(share, 0.2, atol=0.03)
-    luck = even._luck(state, np.tile([3, 4], (4000, 1)))
+    luck = even._shared(state, page_luck(state, np.tile([3, 4], (4000, 1))).rating)
     assert kstest(luck[:, 0], "uniform").pvalue > 1e-4
     assert np.asarray(np.corrcoef(luck.T))[0, 1] == pytest.approx(6 / np.pi * np.arcsin(rho / 2), abs=0.05)
 
