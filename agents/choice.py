@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import final
 
 import numpy as np
@@ -63,7 +64,7 @@ class Choice:
 
     def examined(self, n_places: int) -> NDArray[np.float64]:
         """Return float64[K]: the probability of looking at each place."""
-        return self.position_decay ** np.arange(n_places, dtype=np.float64)
+        return _examined(self.position_decay, n_places)
 
     def _attraction(self, expected: NDArray[np.float64], mean: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(expit(self.intercept + self.slope * (expected - mean[:, None])))
@@ -73,3 +74,10 @@ class Choice:
         """Each number by name with its tag, for reports."""
         names = ("position_decay", "intercept", "slope")
         return {f"choice.{n}": f"{self.tag.get(n, 'assumed')} {getattr(self, n):g}" for n in names}
+
+
+@cache
+def _examined(decay: float, n_places: int) -> NDArray[np.float64]:
+    share = decay ** np.arange(n_places, dtype=np.float64)
+    share.flags.writeable = False
+    return share

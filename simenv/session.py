@@ -6,7 +6,7 @@ R: values of the rating scale; T: places shown so far; H: remembered past.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, TypeVar, final
 
@@ -201,7 +201,7 @@ Batch = TypeVar("Batch", Session, UserState, Slate, Response)
 def take_rows(batch: Batch, rows: Rows) -> Batch:
     """Return the chosen users of a Session, UserState, Slate or Response."""
     changes: dict[str, Any] = {
-        f.name: getattr(batch, f.name)[rows] for f in fields(batch) if isinstance(getattr(batch, f.name), np.ndarray)
+        name: value[rows] for name, value in vars(batch).items() if isinstance(value, np.ndarray)
     }
     return replace(batch, **changes)
 
@@ -209,22 +209,21 @@ def take_rows(batch: Batch, rows: Rows) -> Batch:
 def put_rows(batch: Batch, rows: NDArray[np.int64], new: Batch) -> Batch:
     """Return `batch` with the users at `rows` replaced by those of `new`; ragged axes are padded at the end."""
     changes: dict[str, Any] = {}
-    for f in fields(batch):
-        old, fresh = getattr(batch, f.name), getattr(new, f.name)
+    for name, old in vars(batch).items():
+        fresh = getattr(new, name)
         if isinstance(old, np.ndarray) and isinstance(fresh, np.ndarray):
-            changes[f.name] = _merged(old, rows, fresh)
+            changes[name] = _merged(old, rows, fresh)
     return replace(batch, **changes)
 
 
 def _merged(old: NDArray[Any], rows: NDArray[np.int64], fresh: NDArray[Any]) -> NDArray[Any]:
-    if old.ndim < 2:
+    if old.shape[1:] == fresh.shape[1:]:
         out = old.copy()
         out[rows] = fresh
         return out
     width = max(old.shape[1], fresh.shape[1])
     blank = np.nan if old.dtype.kind == "f" else False if old.dtype.kind == "b" else -1
-    out = np.full((len(old), width, *old.shape[2:]), blank, old.dtype)
-    out[:, : old.shape[1]] = old
-    out[rows] = blank
-    out[rows, : fresh.shape[1]] = fresh
+    out = np.empty((len(old), width, *old.shape[2:]), old.dtype)
+    out[:, : old.shape[1]], out[:, old.shape[1] :] = old, blank
+    out[rows, : fresh.shape[1]], out[rows, fresh.shape[1] :] = fresh, blank
     return out

@@ -17,6 +17,8 @@ from simenv.session import Session, Slate, UserState
 Repeats = Literal["drop", "answer"]
 DROPS = ("duplicates", "repeats", "masked")
 """Names of the rules a place can break, as counted by `clean`."""
+FREE, PAST, SHOWN = 0, 1, 2
+"""How `Known` marks an item."""
 Ragged = TypeVar("Ragged", Session, UserState)
 
 
@@ -53,35 +55,38 @@ class Known:
     """What B visits have used up: the items of each user's past and those shown in this visit. Mutable.
 
     Sessions hold the same as lists; here one look-up answers it for a place. Column I stands for the empty place (-1)
-    and is never set.
+    and is always free.
     """
 
-    def __init__(self, n: int, n_items: int) -> None:
-        self.past = np.zeros((n, n_items + 1), bool)
-        self.shown = np.zeros((n, n_items + 1), bool)
-        self.unrated = np.zeros(n, np.int64)
-        """int64[B]: items that are not of the past."""
-        self.unseen = np.zeros(n, np.int64)
-        """int64[B]: items that are neither of the past nor shown."""
+    def __init__(self, n: int, n_items: int, spent: bool) -> None:
+        """Set B = n rows up. spent: an item that was shown cannot be shown again, and so counts against `left`."""
+        self.spent = spent
+        self.use = np.zeros((n, n_items + 1), np.uint8)
+        """uint8[B, I+1]: FREE, PAST or SHOWN."""
+        self.left = np.full(n, n_items)
+        """int64[B]: items that can still be shown."""
 
     def begin(self, row: NDArray[np.int64], past_item: NDArray[np.int64]) -> None:
         """Forget the visits at rows [b] and note the pasts [b, H] of the users who come instead."""
-        past = np.zeros((len(row), self.past.shape[1]), bool)
-        past[np.arange(len(row))[:, None], past_item] = True
-        past[:, -1] = False
-        self.past[row], self.shown[row] = past, False
-        self.unrated[row] = self.unseen[row] = past.shape[1] - 1 - np.count_nonzero(past, axis=1)
+        self.use[row] = FREE
+        self.use[row[:, None], past_item] = PAST
+        self.use[row, -1] = FREE
+        self.left[row] = self.use.shape[1] - 1 - np.count_nonzero(self.use[row], axis=1)
 
     def show(self, row: NDArray[np.int64], item: NDArray[np.int64]) -> None:
-        """Note pages [b, K] of distinct items, none of the past, shown at rows [b]."""
-        place = row[:, None], item
-        self.unseen[row] -= ((item >= 0) & ~self.shown[place]).sum(axis=1)
-        self.shown[place] = True
-        self.shown[row, -1] = False
+        """Note pages [b, K] that `clean` let pass, shown at rows [b]."""
+        self.use[row[:, None], item] = SHOWN
+        self.use[row, -1] = FREE
+        if self.spent:
+            self.left[row] -= (item >= 0).sum(axis=1)
 
     def seen(self) -> NDArray[np.bool_]:
         """Return bool[B, I]: of the past or shown, as a new array."""
-        return np.asarray(self.past[:, :-1] | self.shown[:, :-1])
+        return np.asarray(self.use[:, :-1] != FREE)
+
+    def showable(self) -> NDArray[np.bool_]:
+        """Return bool[B, I]: items that would fill a place, as a new array."""
+        return ~self.seen() if self.spent else np.asarray(self.use[:, :-1] != PAST)
 
 
 def clean(
@@ -101,25 +106,28 @@ def clean(
     item = action
     if candidate is not None:
         item = np.where(action >= 0, np.take_along_axis(candidate, np.maximum(action, 0), axis=1), -1)
-    filled, place = item >= 0, (row[:, None], item)
-    twin = filled & ((item[:, :, None] == item[:, None, :]).argmax(axis=2) < np.arange(item.shape[1]))
-    past = known.past[place] & ~twin
-    again = known.shown[place] & ~(twin | past)
-    masked = past if candidate is None else past | ((action >= 0) & ~filled)
-    counts = {name: hit.sum(axis=1) for name, hit in zip(DROPS, (twin, again, masked), strict=True)}
+    filled, use = item >= 0, known.use[row[:, None], item]
+    broken = np.empty((len(DROPS), *item.shape), bool)
+    twin, again, masked = broken
+    twin[:] = filled & ((item[:, :, None] == item[:, None, :]).argmax(axis=2) < np.arange(item.shape[1]))
+    again[:] = (use == SHOWN) & ~twin
+    past = (use == PAST) & ~twin
+    masked[:] = past if candidate is None else past | ((action >= 0) & ~filled)
     drop = twin | past | again if repeats == "drop" else twin | past
+    counts = dict(zip(DROPS, broken.sum(axis=2), strict=True))
     return Slate.certain(np.where(drop, -1, item)), counts
 
 
-def packed(batch: Ragged) -> Ragged:
-    """Return the batch with what was shown moved to the front of each row and columns of only -1 cut off.
+def trimmed(batch: Ragged) -> Ragged:
+    """Return the batch without the leading columns of `shown` in which no row has an item.
 
-    Rows of a vector environment begin and end at different times; without this the axis T would grow for ever.
+    Rows of a vector environment begin at different times, each page is added at the end; without this the axis T would
+    grow for ever.
     """
-    empty = batch.shown < 0
-    order = np.argsort(empty, axis=1, kind="stable")[:, : int((~empty).sum(axis=1).max(initial=0))]
+    used = np.asarray((batch.shown >= 0).any(axis=0))
+    start = int(used.argmax()) if used.any() else len(used)
     names = ("shown", "consumed", "rating") if isinstance(batch, Session) else ("shown",)
-    changes: dict[str, Any] = {name: np.take_along_axis(getattr(batch, name), order, axis=1) for name in names}
+    changes: dict[str, Any] = {name: getattr(batch, name)[:, start:] for name in names}
     return replace(batch, **changes)
 
 
@@ -128,15 +136,16 @@ def recent(session: Session, width: int) -> tuple[NDArray[np.int64], NDArray[np.
 
     Oldest first, padded at the end with -1 and NaN.
     """
-    all_items = np.concatenate([session.past_item, session.shown], axis=1)
+    items = np.concatenate([session.past_item, session.shown], axis=1)
     ratings = np.concatenate([session.past_rating, session.rating], axis=1)
     item, rating = np.full((len(session), width), -1), np.full((len(session), width), np.nan, np.float32)
     if not ratings.size:
         return item, rating
     rated = ~np.isnan(ratings)
     number = rated.cumsum(axis=1)  # of a rating within its row, from 1
-    left_out = np.maximum(number[:, -1:] - width, 0)
-    row, column = np.nonzero(rated & (number > left_out))
-    place = number[row, column] - 1 - left_out[row, 0]
-    item[row, place], rating[row, place] = all_items[row, column], ratings[row, column]
+    before = np.maximum(number[:, -1:] - width, 0)  # ratings that are left out
+    chosen = np.flatnonzero(rated & (number > before))
+    first = np.arange(len(session))[:, None] * width - before - 1
+    place = (number + first).ravel()[chosen]
+    item.ravel()[place], rating.ravel()[place] = items.ravel()[chosen], ratings.ravel()[chosen]
     return item, rating

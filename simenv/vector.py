@@ -165,7 +165,8 @@ class SlateVectorEnv(Stage, VectorEnv[dict[str, Any], ArrayLike, NDArray[Any]]):
         kept = np.full(self.num_envs, None, dtype=object)
         for i in row:
             kept[i] = {name: value[i] for name, value in last.items()}
-        ended = np.isin(np.arange(self.num_envs), row)
+        ended = np.zeros(self.num_envs, bool)
+        ended[row] = True
         self._start(row, [None] * len(row))
         final = spread(info, row, self.num_envs)
         return {"final_obs": kept, "_final_obs": ended, "final_info": final, "_final_info": ended.copy()}
@@ -227,11 +228,12 @@ class SlateVectorEnv(Stage, VectorEnv[dict[str, Any], ArrayLike, NDArray[Any]]):
 
 
 def spread(info: dict[str, NDArray[Any]], row: NDArray[np.int64], n: int) -> dict[str, Any]:
-    """Return infos [B] with their masks `_key`; rows not in `row` hold zeros (None for strings)."""
-    chosen = np.isin(np.arange(n), row)
+    """Return infos [B] with their masks `_key`; rows not in `row` (ascending) are made zeros (None for strings)."""
+    chosen = np.zeros(n, bool)
+    chosen[row] = True
     out: dict[str, Any] = {}
     for name, value in info.items():
-        blank = np.full_like(value, None if value.dtype == object else 0)
-        blank[row] = value[row]
-        out[name], out[f"_{name}"] = blank, chosen.copy()
+        if len(row) < n:
+            value[~chosen] = None if value.dtype == object else 0
+        out[name], out[f"_{name}"] = value, chosen.copy()
     return out

@@ -23,7 +23,7 @@ from simenv.randomness import Purpose, uniform
 from simenv.record import Page, Record
 from simenv.rewards import Reward, by_name
 from simenv.session import Batch, Response, Session, Slate, StopReason, UserState, put_rows, take_rows
-from simenv.slates import DROPS, Known, Ragged, Repeats, clean, packed
+from simenv.slates import DROPS, Known, Ragged, Repeats, clean, trimmed
 
 STOPS = (None, StopReason.LEFT, StopReason.EXHAUSTED, StopReason.PAGE_CAP)
 """What the codes of `Visits.stop` mean; None: the visit goes on."""
@@ -90,7 +90,7 @@ class Visits:
             raise ConfigError("the population simulates nobody (member is empty).")
         user, key = np.repeat(population.member[:1], n), np.zeros(n, np.uint64)
         self.session, self.state = self.offer(Session.begin(user, self.log), key), population.begin(user, key)
-        self.known = Known(n, len(population.items))
+        self.known = Known(n, len(population.items), rules.repeats == "drop" or rules.candidates is not None)
         self.known.begin(np.arange(n), self.session.past_item)
         self.slate, self.response = _blank(n, rules.slate_size, len(population.scale))
         self.dropped = {name: np.zeros(n, np.int64) for name in DROPS}
@@ -137,20 +137,29 @@ class Visits:
 
         action: item numbers, or positions among the candidates; -1: leave the place empty. See `checked_action`.
         """
-        before, state = self._taken(self.session, row), self._taken(self.state, row)
-        slate, dropped = clean(action, before.candidate, row, self.known, self.rules.repeats)
+        user, page, state = self.session.user[row], self.session.page[row], self._taken(self.state, row)
+        candidate = None if self.session.candidate is None else self.session.candidate[row]
+        slate, dropped = clean(action, candidate, row, self.known, self.rules.repeats)
         response, state = self.population.respond(state, slate)
-        session = before.after(slate, response)
         self.known.show(row, slate.item)
         self.reward[row] = self._worth(response, slate)
-        self.stop[row] = stop = self._stops(row, session, response)
+        self.stop[row] = stop = self._stops(row, page + 1, response)
         if self.rules.keep_record:
-            visit = self._visit[row] = self.diary.number(self._visit[row], before.user, state.key)
-            page = Page(before.user, visit, before.page, slate, response, before.candidate)
-            self.diary.write(page, stop > 0)
-        self._put(row, self.offer(self._fitted(session), state.key), self._fitted(state), slate, response)
+            visit = self._visit[row] = self.diary.number(self._visit[row], user, state.key)
+            self.diary.write(Page(user, visit, page, slate, response, candidate), stop > 0)
+        self._turn(row, slate, response, state)
         for name, count in dropped.items():
             self.dropped[name][row] = count
+
+    def _turn(self, row: NDArray[np.int64], slate: Slate, response: Response, state: UserState) -> None:
+        """Move on to the next page at rows [b]; the other rows, whose visits are over, see an empty one."""
+        if len(row) < len(self.stop):
+            no_slate, nothing = _blank(len(self.stop), self.rules.slate_size, len(self.population.scale))
+            slate, response = put_rows(no_slate, row, slate), put_rows(nothing, row, response)
+            state = put_rows(self.state, row, state)
+        session = self.offer(self.session.after(slate, response), state.key)
+        self.session, self.state = self._fitted(session), self._fitted(state)
+        self.slate, self.response = slate, response
 
     def offer(self, session: Session, key: NDArray[np.uint64]) -> Session:
         """Return the session with the candidates of its next page: C unseen items, the same for the same key and page.
@@ -163,17 +172,15 @@ class Visits:
         item = np.arange(session.n_items)
         luck = uniform(key[:, None], session.page[:, None], item, purpose=Purpose.CANDIDATE)
         luck[session.seen()] = 2.0
-        order = np.argsort(luck, axis=1)[:, :size]
-        chosen = np.where(np.take_along_axis(luck, order, axis=1) < 2.0, order, -1)
+        chosen = _lowest(luck, size)
+        chosen = np.where(np.take_along_axis(luck, chosen, axis=1) < 2.0, chosen, -1)
         blank = np.full((len(session), size - chosen.shape[1]), -1)
         return replace(session, candidate=np.concatenate([chosen, blank], axis=1))
 
     def action_mask(self) -> NDArray[np.bool_]:
         """Return bool[B, K * n]: which choices fill a place (n = I items, or C candidates), the same for each place."""
-        if self.session.candidate is not None:
-            free = self.session.candidate >= 0
-        else:
-            free = ~(self.known.seen() if self.rules.repeats == "drop" else self.known.past[:, :-1])
+        candidate = self.session.candidate
+        free = self.known.showable() if candidate is None else candidate >= 0
         return np.tile(free, (1, self.rules.slate_size))
 
     @property
@@ -233,16 +240,14 @@ class Visits:
             )
         return worth
 
-    def _stops(self, row: NDArray[np.int64], session: Session, response: Response) -> NDArray[np.int8]:
-        """Return the codes [b] of `STOPS` after a page at rows [b]; where several hold, the first of them."""
-        again = self.rules.repeats == "answer" and self.rules.candidates is None
-        left = (self.known.unrated if again else self.known.unseen)[row]
-        capped = np.where(session.page >= self.rules.max_pages, np.int8(3), np.int8(0))
-        return np.where(response.exit, np.int8(1), np.where(left == 0, np.int8(2), capped))
+    def _stops(self, row: NDArray[np.int64], page: NDArray[np.int64], response: Response) -> NDArray[np.int8]:
+        """Return the codes [b] of `STOPS` at rows [b] after `page` pages; where several hold, the first of them."""
+        capped = np.where(page >= self.rules.max_pages, np.int8(3), np.int8(0))
+        return np.where(response.exit, np.int8(1), np.where(self.known.left[row] == 0, np.int8(2), capped))
 
     def _fitted(self, batch: Ragged) -> Ragged:
-        """Return the batch, packed where it has grown wider than the longest visit."""
-        return packed(batch) if batch.shown.shape[1] > self.rules.max_pages * self.rules.slate_size else batch
+        """Return the batch, trimmed where it has grown wider than the longest visit."""
+        return trimmed(batch) if batch.shown.shape[1] > self.rules.max_pages * self.rules.slate_size else batch
 
     def _taken(self, batch: Batch, row: NDArray[np.int64]) -> Batch:
         return batch if len(row) == len(self.stop) else take_rows(batch, row)
@@ -253,7 +258,17 @@ class Visits:
         if len(row) < len(self.stop):
             session, state = put_rows(self.session, row, session), put_rows(self.state, row, state)
             slate, response = put_rows(self.slate, row, slate), put_rows(self.response, row, response)
-        self.session, self.state, self.slate, self.response = session, state, slate, response
+        self.session, self.state = self._fitted(session), self._fitted(state)
+        self.slate, self.response = slate, response
+
+
+def _lowest(value: NDArray[np.float64], n: int) -> NDArray[np.int64]:
+    """Return int64[B, min(n, I)]: where the lowest values [B, I] stand, in ascending order."""
+    if n >= value.shape[1]:
+        return np.argsort(value, axis=1)
+    place = np.argpartition(value, n, axis=1)[:, :n]
+    order = np.argsort(np.take_along_axis(value, place, axis=1), axis=1)
+    return np.take_along_axis(place, order, axis=1)
 
 
 def _blank(n: int, size: int, n_values: int) -> tuple[Slate, Response]:
