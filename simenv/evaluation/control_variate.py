@@ -84,8 +84,8 @@ def control_variate(
     user, cheap: [N] of all shown pairs. sample: rows [n] of these, by `sample_pairs`. exact: [n], in their order.
     coefficient: b; 1: the plain difference estimator. None: the b of least variance, Cov(exact, cheap) / Var(cheap)
         (Glynn and Szechtman 2002), fitted for each fold of the sampled users on the others, so that it stays unbiased
-        (as Angelopoulos, Duchi and Zrnic 2023, "PPI++", with cross-fitting). Each fold meets the mean of all users but
-        those its b was fitted on, from whom it was drawn.
+        (as Angelopoulos, Duchi and Zrnic 2023, "PPI++", with cross-fitting). b - 1 multiplies each fold's distance from
+        all users but those b was fitted on, from whom the fold was drawn: 0 in expectation, exactly.
 
     Raises:
         ConfigError: folds or level are out of range.
@@ -148,12 +148,13 @@ def _fitted(e: Float, c: Float) -> float:
 
 
 def _crossed(e: Float, c: Float, every: Float, drawn: NDArray[np.intp], part: Int, b: Float) -> float:
-    total, out = float(every.sum()), 0.0
+    """Return the estimate with coefficient 1, moved by (b - 1) times differences that are 0 in expectation."""
+    total, out = float(every.sum()), float(every.mean() + (e - c).mean())
     for f in range(int(part.max()) + 1):
         own = part == f
         others = every[drawn[~own]]
         rest = (total - others.sum()) / (len(every) - len(others))
-        out += own.mean() * float(b[own][0] * rest + (e[own] - b[own] * c[own]).mean())
+        out += own.mean() * float((b[own][0] - 1) * (rest - c[own].mean()))
     return out
 
 
