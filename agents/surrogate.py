@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simenv.agents.surrogate_network import Ensemble
-from simenv.agents.surrogate_vector import VectorSpace
+from simenv.agents.surrogate_vector import UserVectors, VectorSpace
 from simenv.errors import ConfigError, StoreError, UnknownIdError
 from simenv.protocols import Answer
 from simenv.scale import RatingScale
@@ -67,8 +67,8 @@ class SurrogateRatingModel:
     space: VectorSpace
     ensemble: Ensemble
     margin: Margin
-    vector: Float
-    """float32[V, P]: user vectors (`VectorSpace.users`), in memory or memory-mapped."""
+    users: UserVectors
+    """V users (`VectorSpace.users`), in memory or memory-mapped."""
     row: NDArray[np.int64] | None = None
     """int64[U]: position of each user's vector, -1: none; None: user numbers are the positions."""
     told: str = ""
@@ -107,18 +107,18 @@ class SurrogateRatingModel:
 
     def of_histories(self, item: NDArray[np.int64], rating: NDArray[np.floating]) -> SurrogateRatingModel:
         """Return a model of other users: number b is known by context item, rating [B, H] (-1 and NaN padded)."""
-        return self.of_vectors(self.space.users(item, rating))
+        return self.of_users(self.space.users(item, rating))
 
-    def of_vectors(self, vector: Float) -> SurrogateRatingModel:
-        """Return a model of other users, whose numbers are the rows of `vector` [V, P], such as a memory-mapped file.
+    def of_users(self, users: UserVectors) -> SurrogateRatingModel:
+        """Return a model of other users, whose numbers are their positions.
 
         Raises:
             ConfigError: the vectors are not of this space.
 
         """
-        if vector.ndim != 2 or vector.shape[1] != len(self.space.size):
-            raise ConfigError(f"user vectors have {len(self.space.size)} columns here; got shape {vector.shape}.")
-        return replace(self, vector=vector, row=None)
+        if users.vector.ndim != 2 or users.vector.shape[1] != len(self.space.size):
+            raise ConfigError(f"user vectors have {len(self.space.size)} columns here; got shape {users.vector.shape}.")
+        return replace(self, users=users, row=None)
 
     def save(self, folder: str | Path) -> None:
         """Write space, networks, vectors and what they belong to."""
@@ -126,8 +126,8 @@ class SurrogateRatingModel:
         folder.mkdir(parents=True, exist_ok=True)
         self.space.save(folder)
         self.ensemble.save(folder / "ensemble.npz")
-        np.save(folder / "vector.npy", self.vector)
-        np.save(folder / "row.npy", np.arange(len(self.vector)) if self.row is None else self.row)
+        self.users.save(folder)
+        np.save(folder / "row.npy", np.arange(len(self.users)) if self.row is None else self.row)
         about = {"format": "simenv-surrogate", "version": 1, "told": self.told, "scale": asdict(self.scale)}
         (folder / "surrogate.json").write_text(json.dumps(about | {"margin": asdict(self.margin)}, indent=1) + "\n")
 
@@ -148,12 +148,12 @@ class SurrogateRatingModel:
         scale = RatingScale(tuple(about["scale"]["values"]), tuple(about["scale"]["symbols"]))
         try:
             space, ensemble = VectorSpace.load(folder), Ensemble.load(folder / "ensemble.npz")
-            vector, row = np.load(folder / "vector.npy", mmap_mode="r"), np.load(folder / "row.npy")
+            users, row = UserVectors.load(folder), np.load(folder / "row.npy")
         except StoreError:
             raise
         except (OSError, ValueError, KeyError, EOFError) as error:
             raise StoreError(f"{folder} is damaged ({error}); distil it again.") from error
-        return cls(scale, space, ensemble, Margin(**about["margin"]), vector, row, about["told"])
+        return cls(scale, space, ensemble, Margin(**about["margin"]), users, row, about["told"])
 
     @cached_property
     def _item_share(self) -> Float:
@@ -164,7 +164,7 @@ class SurrogateRatingModel:
         return self.scale.array.astype(np.float32)
 
     def _rows(self, user: NDArray[np.int64]) -> NDArray[np.int64]:
-        size = len(self.vector) if self.row is None else len(self.row)
+        size = len(self.users) if self.row is None else len(self.row)
         inside = (user >= 0) & (user < size)
         row = np.where(inside, user, 0) if self.row is None else self.row[np.where(inside, user, 0)]
         bad = ~inside | (row < 0)
@@ -178,10 +178,10 @@ class SurrogateRatingModel:
     def _block(self, row: NDArray[np.int64], item: NDArray[np.int64]) -> tuple[Float, Float, Float]:
         """Return p [N, R] and the networks' disagreement about the expected rating and the distribution, both [N]."""
         unique, place = np.unique(row, return_inverse=True)
-        own = np.asarray(self.vector[unique], np.float32)
-        share = self.ensemble.of_users(own[:, : self.space.width[0]])[place.ravel()]
+        own, place = self.users.take(unique), place.ravel()
+        share = self.ensemble.of_users(own.vector[:, : self.space.width[0]])[place]
         share += self._item_share[item]
-        each = self.ensemble.answer(share, self.space.interaction(own[place.ravel()], item))
+        each = self.ensemble.answer(share, self.space.interaction(own, place, item))
         networks = each.shape[1]
         p = _summed(each, 1) / np.float32(networks)
         means = _summed(each * self._values, 2)

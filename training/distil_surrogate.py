@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from simenv.agents.surrogate import Margin, SurrogateRatingModel
 from simenv.agents.surrogate_network import Ensemble
-from simenv.agents.surrogate_vector import LIMIT, VectorSpace
+from simenv.agents.surrogate_vector import LIMIT, UserVectors, VectorSpace
 from simenv.errors import ConfigError
 from simenv.protocols import RatingModel
 from simenv.randomness import derive, generator
@@ -121,13 +121,13 @@ def fit(
     space: VectorSpace,
     teacher: RatingModel,
     user: Int,
-    vector: Float,
+    known: UserVectors,
     settings: SurrogateSettings,
     *,
     told: str = "",
     show: Callable[[int, int, float], None] | None = None,
 ) -> SurrogateRatingModel:
-    """Return a surrogate from answers at hand; user [B] have vectors [B, P]. Arguments as of `distil`."""
+    """Return a surrogate from answers at hand; user [B] are known by their vectors [B]. Arguments as of `distil`."""
     s = settings
     needed = int(np.ceil(s.coverage / (1 - s.coverage) - 1e-9))
     calibration = generator(s.seed, "calibration users").permutation(user)[: round(s.held_out * len(user))]
@@ -139,9 +139,9 @@ def fit(
     row = np.full(int(user.max()) + 1, -1, np.int64)
     row[user] = np.arange(len(user))
     pupils = asked.of_users(np.setdiff1d(user, calibration))
-    ensemble = _learn(pupils, space, vector, row, s, show)
+    ensemble = _learn(pupils, space, known, row, s, show)
     bare = Margin(s.coverage, 1.0, 1.0, 0.0, 0.0, len(calibration))
-    model = SurrogateRatingModel(teacher.scale, space, ensemble, bare, vector, row, told)
+    model = SurrogateRatingModel(teacher.scale, space, ensemble, bare, known, row, told)
     floor = model.told_apart(pupils.user, pupils.item)[1]
     margin = replace(bare, floor_expected=float(floor.expected.mean()), floor_variation=float(floor.variation.mean()))
     return calibrated(replace(model, margin=margin), asked.of_users(calibration), s.coverage)
@@ -192,7 +192,7 @@ def conformal_factor(score: NDArray[np.floating], user: Int, coverage: float) ->
 def _learn(
     asked: Asked,
     space: VectorSpace,
-    vector: Float,
+    known: UserVectors,
     row: Int,
     s: SurrogateSettings,
     show: Callable[[int, int, float], None] | None,
@@ -200,10 +200,11 @@ def _learn(
     """Return networks of least cross-entropy with the answers, each on its own Bayesian bootstrap of the users."""
     import torch
 
-    own = vector[row[asked.user]]
-    x = np.column_stack([own[:, : space.width[0]], space.item[asked.item], space.interaction(own, asked.item)])
-    luck = generator(s.seed, "surrogate users").exponential(size=(len(vector), s.networks))
-    data = [torch.from_numpy(np.ascontiguousarray(a, np.float32)) for a in (x, asked.p, luck[row[asked.user]])]
+    own = row[asked.user]
+    both = space.interaction(known, own, asked.item)
+    x = np.column_stack([known.vector[own, : space.width[0]], space.item[asked.item], both])
+    luck = generator(s.seed, "surrogate users").exponential(size=(len(known), s.networks))
+    data = [torch.from_numpy(np.ascontiguousarray(a, np.float32)) for a in (x, asked.p, luck[own])]
     weights = _start(x.shape[1], asked.p.shape[1], s)
     decayed = [w for w in weights if w.ndim == 3]
     groups: list[dict[str, Any]] = [

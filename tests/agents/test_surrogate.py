@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from simenv.agents.prior import Prior
 from simenv.agents.routed import ROUTE, RoutedRatingModel
 from simenv.agents.surrogate import SurrogateRatingModel
 from simenv.agents.surrogate_network import Ensemble
-from simenv.agents.surrogate_vector import VectorSpace, on_grid
+from simenv.agents.surrogate_vector import UserVectors, VectorSpace, on_grid
 from simenv.agents.synthetic import Checkerboard
 from simenv.agents.table import compile_table
 from simenv.datasets.synthetic import generate
@@ -114,8 +114,9 @@ def test_the_bound_holds_for_users_it_never_met(model: SurrogateRatingModel) -> 
 
 def test_order_of_users_does_not_matter(model: SurrogateRatingModel) -> None:
     item, rating = WORLD.log.padded(NEW)
-    turned = model.space.users(item[::-1], rating[::-1])[::-1]
-    np.testing.assert_array_equal(model.space.users(item, rating), turned)
+    straight, turned = model.space.users(item, rating), model.space.users(item[::-1], rating[::-1])
+    for name in ("vector", "past", "residual"):
+        np.testing.assert_array_equal(getattr(straight, name), getattr(turned, name)[::-1])
 
 
 def test_saved_and_loaded_it_answers_the_same(model: SurrogateRatingModel, tmp_path: Path) -> None:
@@ -137,14 +138,27 @@ def test_saved_and_loaded_it_answers_the_same(model: SurrogateRatingModel, tmp_p
 
 
 def test_vectors_may_lie_on_disk(model: SurrogateRatingModel, tmp_path: Path) -> None:
-    vector = model.space.users(*WORLD.log.padded(NEW))
-    np.save(tmp_path / "v.npy", vector)
-    mapped = model.of_vectors(np.load(tmp_path / "v.npy", mmap_mode="r"))
-    np.testing.assert_array_equal(
-        mapped.rate(*pairs(np.arange(20))).p, model.of_vectors(vector).rate(*pairs(np.arange(20))).p
+    item, rating = WORLD.log.padded(NEW)
+    users = model.space.users(item, rating)
+    in_parts = UserVectors.collect(
+        tmp_path, 20, item.shape[1] + 3, lambda s: model.space.users(*WORLD.log.padded(NEW[s])), rows=7
     )
+    assert isinstance(in_parts.vector, np.memmap)
+    assert in_parts.past.shape == (20, item.shape[1] + 3)
+    mapped, whole = model.of_users(in_parts), model.of_users(users)
+    np.testing.assert_allclose(mapped.rate(*pairs(np.arange(20))).p, whole.rate(*pairs(np.arange(20))).p, atol=5e-3)
+    np.testing.assert_array_equal(in_parts.vector, users.vector)
     with pytest.raises(ConfigError, match=r"columns here; got shape \(20, 3\)"):
-        model.of_vectors(vector[:, :3])
+        model.of_users(replace(users, vector=users.vector[:, :3]))
+
+
+def test_similar_items_are_those_of_the_cues(model: SurrogateRatingModel) -> None:
+    user, item = pairs(LEARNED)
+    mine = model.space.interaction(model.users, user, item)
+    known = cues(CROWD, TRUTH.taste, user, item)
+    np.testing.assert_allclose(mine[:, 3] / 8, known.feature[:, 3], atol=1 / 1024 + 1e-6)
+    np.testing.assert_allclose(mine[:, 4] / 8, known.feature[:, 4], atol=1 / 1024 + 1e-6)
+    np.testing.assert_allclose(mine[:, 5] / 4, known.feature[:, 13], atol=1 / 512 + 1e-6)
 
 
 @pytest.mark.parametrize(
