@@ -59,7 +59,7 @@ def word(counter: ArrayLike) -> NDArray[np.uint64]:
 
     Arrays of at least one axis only: sums that wrap round are silent there, and warned of elsewhere.
     """
-    return _mix(np.asarray(counter).astype(np.int64, copy=False).astype(np.uint64) + _GOLDEN)
+    return _mix(np.asarray(counter).astype(np.uint64, copy=False) + _GOLDEN)
 
 
 def absorb(state: NDArray[np.uint64], word: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -67,7 +67,9 @@ def absorb(state: NDArray[np.uint64], word: NDArray[np.uint64]) -> NDArray[np.ui
 
     `counter_hash(key, a, b)` is `absorb(absorb(word(key), word(a)), word(b))`: hashes that begin alike share the work.
     """
-    return _mix((state ^ word) + _GOLDEN)
+    x = state ^ word
+    x += _GOLDEN
+    return _mix(x)
 
 
 def counter_hash(key: ArrayLike, *counters: ArrayLike) -> NDArray[np.uint64]:

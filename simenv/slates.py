@@ -17,8 +17,10 @@ from simenv.session import Session, Slate, UserState
 Repeats = Literal["drop", "answer"]
 DROPS = ("duplicates", "repeats", "masked")
 """Names of the rules a place can break, as counted by `clean`."""
-FREE, PAST, SHOWN = 0, 1, 2
-"""How `Known` marks an item."""
+FREE, PAST, SHOWN, TWIN = np.arange(4, dtype=np.uint8)
+"""How `Known` marks an item; TWIN: it stands higher up on the page."""
+_BREAKS = np.array([TWIN, SHOWN, PAST])[:, None, None]
+"""The mark by which a place breaks each rule of `DROPS`."""
 Ragged = TypeVar("Ragged", Session, UserState)
 
 
@@ -106,15 +108,13 @@ def clean(
     item = action
     if candidate is not None:
         item = np.where(action >= 0, np.take_along_axis(candidate, np.maximum(action, 0), axis=1), -1)
-    filled, use = item >= 0, known.use[row[:, None], item]
-    broken = np.empty((len(DROPS), *item.shape), bool)
-    twin, again, masked = broken
-    twin[:] = filled & ((item[:, :, None] == item[:, None, :]).argmax(axis=2) < np.arange(item.shape[1]))
-    again[:] = (use == SHOWN) & ~twin
-    past = (use == PAST) & ~twin
-    masked[:] = past if candidate is None else past | ((action >= 0) & ~filled)
-    drop = twin | past | again if repeats == "drop" else twin | past
+    twin = (item[:, :, None] == item[:, None, :]).argmax(axis=2) < np.arange(item.shape[1])
+    use = np.where(twin & (item >= 0), TWIN, known.use[row[:, None], item])
+    broken = use == _BREAKS
+    if candidate is not None:
+        broken[DROPS.index("masked")] |= (action >= 0) & (item < 0)
     counts = dict(zip(DROPS, broken.sum(axis=2), strict=True))
+    drop = use != FREE if repeats == "drop" else (use == TWIN) | (use == PAST)
     return Slate.certain(np.where(drop, -1, item)), counts
 
 

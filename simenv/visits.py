@@ -240,10 +240,10 @@ class Visits:
             )
         return worth
 
-    def _stops(self, row: NDArray[np.int64], page: NDArray[np.int64], response: Response) -> NDArray[np.int8]:
+    def _stops(self, row: NDArray[np.int64], page: NDArray[np.int64], response: Response) -> NDArray[np.int64]:
         """Return the codes [b] of `STOPS` at rows [b] after `page` pages; where several hold, the first of them."""
-        capped = np.where(page >= self.rules.max_pages, np.int8(3), np.int8(0))
-        return np.where(response.exit, np.int8(1), np.where(self.known.left[row] == 0, np.int8(2), capped))
+        capped = np.where(page >= self.rules.max_pages, 3, 0)
+        return np.where(response.exit, 1, np.where(self.known.left[row] == 0, 2, capped))
 
     def _fitted(self, batch: Ragged) -> Ragged:
         """Return the batch, trimmed where it has grown wider than the longest visit."""
