@@ -11,9 +11,9 @@ import numpy as np
 from simenv.evaluation.figure import Panel
 from simenv.evaluation.interval import Interval
 from simenv.evaluation.report import Column, Row, Section
-from simenv.study.dose_curve import LIMIT, Crossing, Curve, over_worlds
+from simenv.study.dose_curve import LIMIT, Crossing, Curve, crossing, over_worlds
 from simenv.study.dose_response import Curves, DoseResponse, crossings, curves
-from simenv.study.dose_unit import NDCG, OURS, Kind
+from simenv.study.dose_unit import NDCG, OURS, PLAIN, Kind
 
 WORDS: dict[Kind, str] = {"rating": "true rating", "popularity": "popularity"}
 
@@ -43,7 +43,8 @@ def sentence(study: DoseResponse, units: Sequence[dict[str, Any]]) -> str:
     """Return the finding in words, one sentence per kind of selection."""
     found = curves(study, units)
     met = crossings(found)
-    return " ".join(_said(kind, by[OURS], by[NDCG], met[kind][OURS]) for kind, by in found.items())
+    said = [_said(k, by[OURS], by[NDCG], met[k][OURS]) + _beside_plain(by) for k, by in found.items()]
+    return " ".join(said)
 
 
 def to_dict(study: DoseResponse, units: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -135,6 +136,18 @@ def _said(kind: Kind, ours: Curve, other: Curve, c: Crossing) -> str:
     return (
         f"{words}. On average it is below {NDCG} first {_where(first)}, under {LIMIT:.0%} {_where(c.under_limit)}, and "
         f"clearly worse than at dose 0 {_where(c.clearly_worse_than_at_0)}."
+    )
+
+
+def _beside_plain(by: dict[str, Curve]) -> str:
+    """Return how simenv stands to the plain predictor of the same rows: who beats NDCG need not be a simulator."""
+    if PLAIN not in by:
+        return ""
+    c = crossing(by[OURS], by[PLAIN])
+    gap = [g.mean for g in c.gap]
+    return (
+        f" Beside {PLAIN} on the same rows it differs by {min(gap):+.3f} to {max(gap):+.3f}, clearly for the better "
+        f"{_where(c.clearly_above)} and for the worse {_where(c.clearly_below)}."
     )
 
 

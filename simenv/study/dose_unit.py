@@ -35,10 +35,11 @@ Floats = NDArray[np.float64]
 Kind = Literal["rating", "popularity"]
 
 NDCG = "NDCG@10"
+PLAIN = "matrix factorisation"
 OURS = "simenv"
 CONTENT = "simenv, content only"
 JUDGES = (
-    NDCG, "SNIPS", "top held-out ratings", "item mean", "user+item bias", "matrix factorisation",
+    NDCG, "SNIPS", "top held-out ratings", "item mean", "user+item bias", PLAIN,
     OURS, f"{OURS}, prior alone", f"{OURS}, language model alone", CONTENT,
 )  # fmt: skip
 """In the order of tables; the first three read held-out ratings, all others predict."""
@@ -190,7 +191,7 @@ def _plain(ground: Ground, seed: int) -> dict[str, Judge]:
     rules: dict[str, Yardstick] = {
         "item mean": ItemMean(),
         "user+item bias": tuned_bias(),
-        "matrix factorisation": tuned_mf((4, 8, 16), (6, 12, 24)),
+        PLAIN: tuned_mf((4, 8, 16), (6, 12, 24)),
     }
     return {n: rule.fit(ground.judge, seed=derive(seed, n)) for n, rule in rules.items()}
 

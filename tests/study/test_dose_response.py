@@ -31,7 +31,7 @@ from simenv.study.decision_report import page, read_coat, report
 from simenv.study.dose_curve import Curve, crossing, over_worlds
 from simenv.study.dose_report import sentence, to_dict
 from simenv.study.dose_response import DoseResponse, crossings, curves
-from simenv.study.dose_unit import JUDGES, NDCG, OURS, DoseWorld, Ground, compute
+from simenv.study.dose_unit import JUDGES, NDCG, OURS, PLAIN, DoseWorld, Ground, compute
 from simenv.study.judges import ndcg, popularity_propensity, snips, top_rated
 
 QUICK = DoseWorld(
@@ -207,12 +207,14 @@ class TestUnit:
 STUDY = DoseResponse((0.0, 1.0, 2.0), (0, 1), QUICK)
 
 
-def invented(right: Callable[[str, str, float, int], float]) -> list[dict[str, Any]]:
+def invented(
+    right: Callable[[str, str, float, int], float], judges: tuple[str, ...] = (NDCG, OURS)
+) -> list[dict[str, Any]]:
     """Units whose shares are given by right(kind, judge, dose, seed)."""
     return [
         {
             "kind": kind if dose else "none", "dose": dose, "seed": seed, "pairs": 3, "log": "0", "true": {},
-            "judge": {j: {"right": right(kind, j, dose, seed), "regret": 0.1, "tau": None} for j in (NDCG, OURS)},
+            "judge": {j: {"right": right(kind, j, dose, seed), "regret": 0.1, "tau": None} for j in judges},
         }
         for kind, dose, seed in STUDY.units()
     ]  # fmt: skip
@@ -362,6 +364,17 @@ class TestReport:
         )
         assert "clearly below at dose 2" in popularity
         assert "under 90% at no dose tried" in popularity
+
+    def test_the_plain_predictor_is_spoken_of_too(self) -> None:
+        def right(kind: str, judge: str, dose: float, seed: int) -> float:
+            return 0.9 - (0.02 * dose + 0.001 * seed) * (judge == OURS)
+
+        words = sentence(STUDY, invented(right, (NDCG, OURS, PLAIN)))
+        told = (
+            f"Beside {PLAIN} on the same rows it differs by -0.041 to -0.001, clearly for the better at no dose tried"
+        )
+        assert words.count(f"{told} and for the worse at doses 1, 2.") == 2
+        assert PLAIN not in sentence(STUDY, self.units)
 
     def test_numbers_and_tables(self) -> None:
         numbers = to_dict(STUDY, self.units)
