@@ -79,7 +79,13 @@ def table(result: Result) -> Section:
         Column("evaluator"),
         Column("kind"),
         Column("splits", "measured", form="d"),
-        Column("pairs right", "measured", better="high", note="Share of truly different pairs; interval over users."),
+        Column(
+            "pairs right",
+            "measured",
+            better="high",
+            note="Share of truly different pairs; interval over users. "
+            "Resampling adds the noise of users once more, so close to 1 the interval lies below its number.",
+        ),
         Column("over splits", "measured", better="high", note="The same share; Student interval over splits."),
         Column("simenv minus this", "measured", form="+.3f", note="On the splits both have; interval over users."),
         Column("regret", "measured", "rating points", "low", "True best minus true value of the evaluator's first."),
@@ -138,14 +144,13 @@ def _evaluator(split: Sequence[Split], name: str) -> dict[str, Any]:
     numbers = {n: _mean([d[n]["mean"] for d in said]) for n in _NUMBERS}
     both = [(s["shared"].get(name), s["judge"][name]["pairs_right"]["mean"]) for s in own]
     shared = [there - here for there, here in both if there is not None]
-    value = np.mean([d["value"] for d in said], axis=0)
     return {
         "kind": said[0]["kind"],
         "splits": len(own),
         "share": _both([d["pairs_right"]["mean"] for d in said], [d["drawn"] for d in said]),
         **numbers,
         "shared_minus_apart": _mean(shared),
-        "value": dict(zip(own[0]["true"], value.tolist(), strict=True)),
+        "value": {n: float(np.mean([d["value"][n] for d in said])) for n in said[0]["value"]},
     }
 
 

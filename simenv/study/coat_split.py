@@ -6,6 +6,7 @@ The true values reach `TrueOrder` and nothing else. Knows no other split.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, final
@@ -41,7 +42,7 @@ from simenv.training.pipeline import TrainSettings
 
 Floats = NDArray[np.float64]
 Kind = Literal["held-out ratings", "predictor", "doubly robust", "simulator"]
-_FORMAT = 1
+_FORMAT = 2
 """Raised when the meaning of stored numbers changes: older splits are then computed again."""
 
 
@@ -126,15 +127,15 @@ def compute(dataset: Dataset, study: CoatStudy, seed: int, arms: Arms, scratch: 
         "true": dict(zip(apart.policy, order.mean.tolist(), strict=True)),
         "pairs": len(order.pairs),
         "ceiling": order.ceiling,
-        "judge": {name: _held(order, kind, value, name) for name, (kind, value) in judged.items()},
+        "judge": {name: _held(order, kind, value, name, apart.policy) for name, (kind, value) in judged.items()},
         "shared_pairs": len(other.pairs),
         "shared": {n: asdict(other.judge(same.worth(t)))["pairs_right"]["mean"] for n, (_, t) in predicted.items()},
     }
 
 
-def _held(order: TrueOrder, kind: Kind, value: Estimate, name: str) -> dict[str, Any]:
+def _held(order: TrueOrder, kind: Kind, value: Estimate, name: str, names: Iterable[str]) -> dict[str, Any]:
     found = asdict(order.judge(value, same_unit=not name.startswith("NDCG")))
-    told = {"kind": kind, "value": value.take(order.kept).value().tolist()}
+    told = {"kind": kind, "value": dict(zip(names, value.take(order.kept).value().tolist(), strict=True))}
     return told | found | {"drawn": np.round(order.right_drawn(value), 5).tolist()}
 
 

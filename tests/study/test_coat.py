@@ -234,6 +234,15 @@ def test_every_evaluator_is_there(result: dict[str, Any]) -> None:
         assert len(one["value"]) == 15
 
 
+def test_values_stand_by_the_right_names(result: dict[str, Any]) -> None:
+    """A finished split is read back with its names in another order."""
+    field = [Field.of(SMALL, contestants(FEATURES), FEATURES, seed=seed, places=4) for seed in (0, 1)]
+    for column, name in enumerate(field[0].policy):
+        want = np.mean([coat_judges.held_out(f, np.ones(len(f.judge)))["SNIPS"].value()[column] for f in field])
+        assert result["evaluator"]["SNIPS"]["value"][name] == pytest.approx(want), name
+        assert result["true"][name] == pytest.approx(np.mean([f.true[:, column].mean() for f in field]))
+
+
 def test_finished_splits_are_not_computed_again(
     result: dict[str, Any], tiny: CoatStudy, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,7 +314,7 @@ def invented(share: dict[str, list[float]], noise: float = 0.01) -> list[dict[st
     numbers = {n: blank for n in ("regret", "error_mean", "error_max", "spread", "tau", "tau_of_ceiling")}
     for n in range(len(next(iter(share.values())))):
         judge = {
-            name: {"kind": "simulator" if name.startswith(OURS) else "predictor", "value": [1.0, 2.0]}
+            name: {"kind": "simulator" if name.startswith(OURS) else "predictor", "value": {"a": 1.0, "b": 2.0}}
             | numbers | {"pairs_right": {"mean": value[n]}, "drawn": (value[n] + rng.normal(0, noise, 400)).tolist()}
             for name, value in share.items()
         }  # fmt: skip
