@@ -34,7 +34,8 @@ class Decision:
 
     pairs_right: Interval
     """Share of the truly different pairs that the judge orders as the truth does; a tie, and a pair on which the judge
-    is silent, counts one half. Which pairs differ is decided once, in the sample. NaN: none does."""
+    is silent, counts one half. Which pairs differ is decided once, in the sample; resampling adds the noise of users
+    once more, so close to 1 the interval lies below its number. NaN: no pair differs."""
     pairs: int
     """Pairs that truly differ: paired bootstrap over users, Holm over all A (A - 1) / 2 pairs."""
     regret: Interval
