@@ -434,7 +434,7 @@ COAT = (
 def held_share(share: float, kind: str) -> dict[str, Any]:
     number = {"mean": share, "low": share, "high": share}
     numbers = {n: number for n in ("regret", "error_mean", "error_max", "spread", "tau", "tau_of_ceiling")}
-    return {"kind": kind, "value": [1.0, 2.0], "drawn": [share] * 3, "pairs_right": number, **numbers}
+    return {"kind": kind, "value": {"a": 1.0, "b": 2.0}, "drawn": [share] * 3, "pairs_right": number, **numbers}
 
 
 class TestCommand:
