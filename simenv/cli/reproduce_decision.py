@@ -42,7 +42,7 @@ def command(
     of the truly different pairs each gets right, where simenv crosses NDCG and where simenv breaks as well.
 
     \b
-    simenv reproduce decision runs/decision --html decision.html       (an hour of one core)
+    simenv reproduce decision runs/decision --html decision.html       (20 minutes of one core)
     simenv reproduce decision runs/look --doses 0,2 --worlds 2         (a few minutes)
     simenv reproduce decision runs/decision --coat benchmarks/results/coat.json --html decision.html
     """
