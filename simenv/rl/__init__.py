@@ -1,0 +1,1 @@
+"""Reinforcement learning on simulated users: doors to RL libraries, and what tells serving from exploiting."""
