@@ -39,9 +39,6 @@ class CrowdSettings:
     """Alternations of the factorisation."""
     core: int = 6000
     """Similarities are kept among at most so many of the most rated items (memory grows with the square)."""
-    exposure: bool = False
-    """Give the prior one cue more: how much more often than by chance a user chose an item's genres. What people never
-    choose they rarely like, and ratings alone, all of chosen items, do not tell."""
 
 
 @final
@@ -81,8 +78,6 @@ class Crowd:
     """Precision of a rating around what the factors expect."""
     blind: bool = False
     """True: other users' opinions are left out (`without_opinions`)."""
-    exposure: bool = False
-    """True: cues say how much more often than by chance a user chose an item's genres."""
 
     def without_opinions(self) -> Crowd:
         """Return a crowd that knows genres and the overall mean, and nothing else of what others rated.
@@ -148,7 +143,6 @@ class Crowd:
             (rank / max(len(count) - 1, 1)).astype(np.float32),
             settings.user_damping,
             belief.noise,
-            exposure=settings.exposure,
         )
 
     def save(self, path: Path) -> None:

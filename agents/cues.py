@@ -108,13 +108,13 @@ class Cues:
     spread: Float
     """float32[N]: expected size of what is left to chance, in rating points: the user's spread times the item's."""
     feature: Float
-    """float32[N, D]: all cues as numbers for a linear model; see FEATURE. Where the crowd says so, `exposure` last."""
+    """float32[N, D]: all cues as numbers for a linear model; see FEATURE."""
 
 
 FEATURE = (
     "item offset", "user offset", "recent residual", "similar items, 10", "similar items, 40", "factors", "genres",
     "popularity taste", "user offset x few ratings", "item offset x spread", "log count", "log known", "spread",
-    "support",
+    "support", "genres chosen", "genres avoided",
 )  # fmt: skip
 
 
@@ -126,13 +126,13 @@ def cues(crowd: Crowd, taste: Taste, row: NDArray[np.int64], item: NDArray[np.in
     genre = np.einsum("ng,ng->n", crowd.genre[item], taste.genre[row]).astype(np.float32)
     count, known = np.where(crowd.blind, np.float32(0), crowd.item_count[item]), taste.count[row]
     popular = taste.obscure[row] * (crowd.popularity[item] - 0.5)
+    chosen = exposure(crowd, taste, row, item)
     columns = [
         crowd.item_offset[item], taste.offset[row], taste.recent[row], near10, near40, factors, genre,
         popular, taste.offset[row] / np.sqrt(known + 1), crowd.item_offset[item] * (taste.spread[row] - 0.9),
         np.log1p(count) / 5, np.log1p(known) / 5, taste.spread[row] - 0.9, weight / (1 + weight),
+        np.maximum(chosen, 0), np.minimum(chosen, 0),
     ]  # fmt: skip
-    if crowd.exposure:
-        columns.append(exposure(crowd, taste, row, item))
     feature = np.stack(columns, axis=1).astype(np.float32)
     spread = taste.spread[row] * crowd.item_spread[item]
     return Cues(crowd.item_mean[item], count, near40, weight, factors, spread, feature)

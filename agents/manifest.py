@@ -10,7 +10,7 @@ from typing import Any
 
 from simenv.errors import StoreError
 
-VERSION = 2
+VERSION = 3
 """Raised when a folder of before can no longer be read."""
 MANIFEST = "population.json"
 

@@ -39,6 +39,8 @@ class PromptSettings:
     """Show the item's crowd average and how many stand behind it (the conformity dial)."""
     match: bool = True
     """Show the taste match: what similar items and like-minded people say about this user and item."""
+    total: bool = True
+    """End the taste match with the rating that the prior expects."""
     genres: bool = True
     """Show the item's genres."""
     summary: bool = False
@@ -190,7 +192,8 @@ class PromptWriter:
             parts.append(f" Crowd{_plain(cues.item_mean[n])} by {crowd_word(cues.item_count[n])}.")
         if s.match and not hide[1]:
             near = _signed(cues.similar[n]) if cues.similar_weight[n] > 0 else " none"
-            parts.append(f" Match{near}{_signed(cues.likeminded[n])}, in all{_plain(expected)}.")
+            total = f", in all{_plain(expected)}" if s.total else ""
+            parts.append(f" Match{near}{_signed(cues.likeminded[n])}{total}.")
         return (*parts, self.question)
 
     def exit_suffix(self, page: int, utility: float, best: float, repeat: float) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from simenv.agents.cues import FEATURE, Taste, cues
 from simenv.log import InteractionLog
 from simenv.testing.logs import tiny_catalogue, tiny_log
 
+EXPOSURE = [FEATURE.index("genres chosen"), FEATURE.index("genres avoided")]
 PAIR_USER = np.array([0, 0, 3, 5, 11, 7, 3], np.int64)
 PAIR_ITEM = np.array([4, 9, 0, 28, 13, 29, 17], np.int64)
 
@@ -154,21 +155,22 @@ def test_chunks_change_nothing(crowd: Crowd, taste: Taste, monkeypatch: pytest.M
     np.testing.assert_array_equal(whole.similar_weight, parts.similar_weight)
 
 
-def test_exposure_by_hand(crowd: Crowd, taste: Taste) -> None:
-    chosen = replace(crowd, exposure=True)
+def test_genres_chosen_and_avoided_by_hand(crowd: Crowd, taste: Taste) -> None:
     usual = crowd.genre.sum(axis=0) / crowd.genre.sum()
-    column = cues(chosen, taste, PAIR_USER, PAIR_ITEM).feature[:, len(FEATURE)]
+    made = cues(crowd, taste, PAIR_USER, PAIR_ITEM).feature
     for n, (u, i) in enumerate(zip(PAIR_USER, PAIR_ITEM, strict=True)):
         known = taste.item[u][taste.item[u] >= 0]
         share = (crowd.genre[known].sum(axis=0) + 5 * usual) / (crowd.genre[known].sum() + 5)
         want = sum(w * np.log(s / p) for w, s, p in zip(crowd.genre[i], share, usual, strict=True) if w)
-        np.testing.assert_allclose(column[n], want, atol=1e-5)
+        np.testing.assert_allclose(made[n, EXPOSURE], [max(want, 0), min(want, 0)], atol=1e-5)
+    assert (made[:, EXPOSURE] != 0).any(axis=0).all()
 
 
-def test_exposure_is_one_cue_more_and_no_rating_moves_it(log: InteractionLog, crowd: Crowd) -> None:
-    chosen, (item, rating) = replace(crowd, exposure=True), log.padded(np.arange(12))
-    one = cues(chosen, Taste.of(chosen, item, rating), PAIR_USER, PAIR_ITEM).feature
-    other = cues(chosen, Taste.of(chosen, item, 6 - rating), PAIR_USER, PAIR_ITEM).feature
-    np.testing.assert_array_equal(one[:, -1], other[:, -1])
-    plain = cues(crowd, Taste.of(crowd, item, rating), PAIR_USER, PAIR_ITEM).feature
-    np.testing.assert_array_equal(one[:, :-1], plain)
+def test_no_rating_and_no_opinion_moves_what_was_chosen(log: InteractionLog, crowd: Crowd) -> None:
+    item, rating = log.padded(np.arange(12))
+    one = cues(crowd, Taste.of(crowd, item, rating), PAIR_USER, PAIR_ITEM).feature
+    other = cues(crowd, Taste.of(crowd, item, 6 - rating), PAIR_USER, PAIR_ITEM).feature
+    np.testing.assert_array_equal(one[:, EXPOSURE], other[:, EXPOSURE])
+    blind = crowd.without_opinions()
+    alone = cues(blind, Taste.of(blind, item, rating), PAIR_USER, PAIR_ITEM).feature
+    np.testing.assert_array_equal(one[:, EXPOSURE], alone[:, EXPOSURE])
