@@ -23,6 +23,7 @@ from simenv.agents.decoder import Decoder
 from simenv.agents.engine import DecoderEngine, Engine, PrefixStore, TransformersEngine
 from simenv.agents.language_model import Prompt
 from simenv.agents.packing import ChatForm, Ragged, SegmentTokenizer, encode_prefixes
+from simenv.agents.side_by_side import Job, side_by_side
 from simenv.agents.writing import continued, ends
 from simenv.errors import ConfigError
 
@@ -32,6 +33,8 @@ population then answers alike on every machine."""
 _BASE = "__base__"
 _LINES = 16
 """Suffixes of one user in one forward pass, at most: more are cut into several pages."""
+_SHARED = 512
+"""Suffix tokens from which on one forward pass becomes two on two cores."""
 _Key = tuple[str | None, tuple[str, ...]]
 """Adapter and prefix."""
 
@@ -229,21 +232,40 @@ class LocalModel:
         self, pages: Sequence[tuple[_Key, list[int]]], prompts: Sequence[Prompt], glue: list[int], option: list[int]
     ) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
         """Yield (positions, scores) of pages that share a question, some pages at a time."""
+        self.segments.learn(segment for _, rows in pages for n in rows for segment in prompts[n].suffix)
         suffix = {n: self.segments.suffix_ids(prompts[n].suffix, glue) for _, rows in pages for n in rows}
         ready = [(key, sorted(rows, key=lambda n: len(suffix[n]))) for key, rows in pages]
         cut = [(key, rows[k : k + _LINES]) for key, rows in ready for k in range(0, len(rows), _LINES)]
-        for engine, batch in self._batches(cut, suffix):
-            names = [name for name, _ in (key for key, _ in batch)]
-            with torch.inference_mode():
-                kept = self._prefixes(engine, [key for key, _ in batch])
+        jobs = (self._job(engine, batch, suffix, option) for engine, batch in self._batches(cut, suffix))
+        yield from side_by_side(jobs, self._workers)
+
+    def _job(
+        self, engine: Engine, batch: list[tuple[_Key, list[int]]], suffix: Mapping[int, list[int]], option: list[int]
+    ) -> Job[tuple[list[int], NDArray[np.float32]]]:
+        """Return the work of one forward pass, its prefixes computed."""
+        with torch.inference_mode():
+            kept = self._prefixes(engine, [key for key, _ in batch])
+        names = [name for name, _ in (key for key, _ in batch)]
+
+        def work() -> tuple[list[int], NDArray[np.float32]]:
+            with torch.inference_mode():  # holds for one thread
                 logits = engine.logits(kept, [[suffix[n] for n in rows] for _, rows in batch], names)
-                yield [n for _, rows in batch for n in rows], _logp(logits, option)
+                return [n for _, rows in batch for n in rows], _logp(logits, option)
+
+        return work
+
+    @property
+    def _workers(self) -> int:
+        """Forward passes side by side: one per core for small models on a CPU, one at a time for large ones."""
+        return torch.get_num_threads() if self.merged and self.device.type == "cpu" else 1
 
     def _batches(
         self, pages: Sequence[tuple[_Key, list[int]]], suffix: Mapping[int, list[int]]
     ) -> Iterator[tuple[Engine, list[tuple[_Key, list[int]]]]]:
         """Yield pages for one forward pass: of one set of weights, of like length, up to a number of tokens."""
         engines = dict.fromkeys(self._engine_of(name) for (name, _), _ in pages)
+        total = sum(len(rows) * len(suffix[rows[-1]]) for _, rows in pages)
+        limit = min(self.tokens_per_batch, max(total // self._workers + 1, _SHARED))
         for engine in engines:
             own = [p for p in pages if self._engine_of(p[0][0]) is engine]
             own.sort(key=lambda page: (len(suffix[page[1][-1]]), len(page[1])))
@@ -251,7 +273,7 @@ class LocalModel:
             tokens = 0
             for key, rows in own:
                 size = len(rows) * len(suffix[rows[-1]])
-                if batch and tokens + size > self.tokens_per_batch:
+                if batch and tokens + size > limit:
                     yield engine, batch
                     batch, tokens = [], 0
                 batch.append((key, rows))

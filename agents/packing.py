@@ -5,7 +5,7 @@ Training and serving share this room, so that a model is asked exactly as it was
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -72,6 +72,13 @@ class SegmentTokenizer:
             known = self.memory.get(segment)
             out.extend(known if known is not None else self._learn(segment))
         return out
+
+    def learn(self, segments: Iterable[str]) -> None:
+        """Read segments not met before in one go: many short calls cost the tokenizer more than their text."""
+        new = [s for s in dict.fromkeys(segments) if s not in self.memory]
+        if new and len(self.memory) + len(new) <= self.limit:
+            read = self.tokenizer(new, add_special_tokens=False)["input_ids"]
+            self.memory.update((s, tuple(ids)) for s, ids in zip(new, read, strict=True))
 
     def _learn(self, segment: str) -> Ids:
         if len(self.memory) >= self.limit:

@@ -149,3 +149,15 @@ def test_ragged_rows_come_back(rows: list[list[int]], left: bool) -> None:
     ]
     edge = made.mask.numpy() if left else made.mask.numpy()[:, ::-1]
     assert (np.diff(edge, axis=1) >= 0).all()
+
+
+def test_segments_learned_together_read_as_learned_alone(tiny_tokenizer: Any) -> None:
+    words = [" Dark Story", ";", " 3.4", " Dark Story", "Sunny"]
+    together, alone = SegmentTokenizer(tiny_tokenizer), SegmentTokenizer(tiny_tokenizer)
+    together.learn(words)
+    assert set(together.memory) == set(words)
+    assert together.ids(words) == alone.ids(words)
+    full = SegmentTokenizer(tiny_tokenizer, limit=2)
+    full.learn(words)  # too many to keep: read one by one when asked
+    assert not full.memory
+    assert full.ids(words) == alone.ids(words)
