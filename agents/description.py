@@ -89,6 +89,8 @@ class Profile:
     residual: NDArray[np.float32]
     """float32[H]"""
     catalogue: Catalogue
+    written: str = ""
+    """A description that a language model wrote; "": the one made from these numbers."""
 
     @property
     def traits(self) -> tuple[Trait, Trait, Trait]:
@@ -104,6 +106,8 @@ class Profile:
     @cached_property
     def description(self) -> str:
         """Several sentences in the first person: habits, spread, severity, tastes with numbers, recent against old."""
+        if self.written:
+            return self.written
         noun = self.catalogue.noun
         if self.count == 0:
             return f"I have not rated any {noun} yet, so nothing is known about my taste."

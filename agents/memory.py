@@ -1,7 +1,7 @@
 """Memory: Ml, every user's past items with what was thought of them, searchable per user.
 
-Reasons are not stored but made from numbers when read. Frozen at the cut; a visit may grow it (`with_entries`), tagged
-simulated, and nothing does so by default. Knows no prompts and no weights.
+Reasons are made from numbers when read, unless a language model wrote them (`notes`). Frozen at the cut; a visit may
+grow it (`with_entries`), tagged simulated, and nothing does so by default. Knows no prompts and no weights.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from simenv.agents.crowd import Crowd
 from simenv.agents.reason import Past
 from simenv.agents.retrieval import ItemSpace, nearest
+from simenv.agents.written import Notes
 from simenv.catalogue import Catalogue
 from simenv.errors import DataError, LeakageError, StoreError, UnknownIdError
 from simenv.log import InteractionLog
@@ -49,6 +50,8 @@ class Memory:
     space: ItemSpace
     crowd: Crowd
     catalogue: Catalogue
+    notes: Notes | None = None
+    """Reasons that a language model wrote; None: all are made from numbers."""
 
     @classmethod
     def of(cls, past: InteractionLog, crowd: Crowd, catalogue: Catalogue, space: ItemSpace) -> Memory:
@@ -126,8 +129,15 @@ class Memory:
         self._check_entry(entry)
         if self.simulated[entry]:
             return f"I gave it {self.rating[entry]:g} just now."
+        if self.written(entry):
+            return self.written(entry)
         u = int(self.user[entry])
         return self._past(u).reason(int(entry - self.start[u]))
+
+    def written(self, entry: int) -> str:
+        """Return rating and reason as a language model wrote it, "" if it wrote none."""
+        note = "" if self.notes is None else self.notes[entry]
+        return f"I gave it {self.rating[entry]:g}. {note}" if note else ""
 
     def text(self, entry: int) -> str:
         """Return item facts and reason on one line: what a prompt shows of an entry."""
@@ -180,13 +190,15 @@ class Memory:
         order = np.argsort(np.concatenate([self.user, user]), kind="stable")
         kept = {n: v for n, v in new.items() if getattr(self, n) is not None}
         grown: dict[str, Any] = {n: np.concatenate([getattr(self, n), v])[order] for n, v in kept.items()}
-        return replace(self, **grown)
+        notes = None if self.notes is None else self.notes.take(np.where(order < len(self), order, -1))
+        return replace(self, **grown, notes=notes)
 
     def save(self, path: Path) -> None:
         """Write one npz file without pickles; crowd and catalogue stay outside."""
         arrays: dict[str, Any] = {n: getattr(self, n) for n in _ARRAYS} | {"text": self.space.text}
         floor = np.nan if self.space.floor is None else self.space.floor
         arrays |= {} if self.time is None else {"time": self.time}
+        arrays |= {} if self.notes is None else self.notes.pack()
         items = np.asarray(self.catalogue.items.fingerprint)
         np.savez(path, **arrays, mix=np.asarray(self.space.mix), floor=np.asarray(floor), items=items)
 
@@ -209,7 +221,9 @@ class Memory:
             floor = None if np.isnan(data["floor"]) else float(data["floor"])
             space = ItemSpace(data["text"], crowd.similarity, crowd.core, float(data["mix"]), floor)
             time = data["time"] if "time" in data.files else None
-            return cls(**{n: data[n] for n in _ARRAYS}, time=time, space=space, crowd=crowd, catalogue=catalogue)
+            notes = Notes.unpack(data) if "note" in data.files else None
+            found: dict[str, Any] = {n: data[n] for n in _ARRAYS}
+            return cls(**found, time=time, space=space, crowd=crowd, catalogue=catalogue, notes=notes)
 
     def _past(self, user: int) -> Past:
         known = self._pasts.get(user)

@@ -19,6 +19,7 @@ from simenv.agents.crowd import Crowd
 from simenv.agents.cues import Taste
 from simenv.agents.description import Liking, Profile
 from simenv.agents.trait import TraitCuts, conformity, diversity
+from simenv.agents.written import Stage, pack, unpack
 from simenv.catalogue import Catalogue
 from simenv.errors import DataError, StoreError
 from simenv.log import InteractionLog
@@ -78,6 +79,9 @@ class Profiles:
     cuts: TraitCuts
     catalogue: Catalogue
     scale: RatingScale
+    written: tuple[tuple[Stage, ...], ...] = ()
+    """[B]: what a language model wrote of each user, stage by stage, the last one whole; (): nothing, of all or of one.
+    Its levels and its description take the place of those that are counted."""
 
     @classmethod
     def of(
@@ -138,7 +142,9 @@ class Profiles:
     def stack(cls, parts: Sequence[Profiles]) -> Profiles:
         """Return the users of several batches as one; cuts, catalogue and scale are those of the first."""
         arrays: dict[str, Any] = {n: np.concatenate([getattr(p, n) for p in parts]) for n in _ARRAYS if n != "start"}
-        return replace(parts[0], **arrays, start=np.concatenate([[0], np.cumsum(arrays["count"])]).astype(np.int64))
+        written = tuple(w for p in parts for w in p.written or ((),) * len(p)) if any(p.written for p in parts) else ()
+        start = np.concatenate([[0], np.cumsum(arrays["count"])]).astype(np.int64)
+        return replace(parts[0], **arrays, start=start, written=written)
 
     def __len__(self) -> int:
         return len(self.count)
@@ -160,12 +166,17 @@ class Profiles:
             self.scale.values, tuple(self.share[row].tolist()),
             self._likings(row, self.liked), self._likings(row, self.disliked),
             self.item[own], self.residual[own], self.catalogue,
+            self.written[row][-1].description if self.written and self.written[row] else "",
         )  # fmt: skip
 
     @cached_property
     def level(self) -> NDArray[np.int8]:
         """int8[B, 3]: activity, conformity, diversity; 0 low, 1 middle, 2 high, -1 unknown (`TraitCuts.level`)."""
-        return self.cuts.level(self.trait)
+        level = self.cuts.level(self.trait)
+        for row, stage in enumerate(self.written):
+            if stage:
+                level[row] = stage[-1].level
+        return level
 
     @cached_property
     def genre_name(self) -> tuple[str, ...]:
@@ -193,7 +204,10 @@ class Profiles:
         start = np.concatenate([[0], np.cumsum(size)]).astype(np.int64)
         event = np.arange(start[-1]) + np.repeat(self.start[rows] - start[:-1], size)
         arrays: dict[str, Any] = {n: getattr(self, n)[rows] for n in _ARRAYS if n not in ("start", "item", "residual")}
-        return replace(self, **arrays, start=start, item=self.item[event], residual=self.residual[event])
+        written = tuple(self.written[r] for r in rows.tolist()) if self.written else ()
+        return replace(
+            self, **arrays, start=start, item=self.item[event], residual=self.residual[event], written=written
+        )
 
     def save(self, path: Path) -> None:
         """Write one npz file without pickles; the catalogue stays outside and is named by its fingerprint."""
@@ -201,7 +215,8 @@ class Profiles:
         frozen: dict[str, Any] = {f"cut_{k}": np.asarray(v) for k, v in self.cuts.to_dict().items()}
         meta: dict[str, Any] = {"values": np.asarray(self.scale.values), "symbols": np.asarray(self.scale.symbols)}
         items = np.asarray(self.catalogue.items.fingerprint)
-        np.savez(path, **arrays, **frozen, **meta, items=items)
+        words: dict[str, Any] = {"written": pack(self.written)} if self.written else {}
+        np.savez(path, **arrays, **frozen, **meta, items=items, **words)
 
     @classmethod
     def load(cls, path: Path, catalogue: Catalogue) -> Profiles:
@@ -223,7 +238,8 @@ class Profiles:
                 )
             cuts = TraitCuts.from_dict({f.name: data[f"cut_{f.name}"].tolist() for f in fields(TraitCuts)})
             scale = RatingScale(tuple(data["values"].tolist()), tuple(data["symbols"].tolist()))
-            return cls(**{n: data[n] for n in _ARRAYS}, cuts=cuts, catalogue=catalogue, scale=scale)
+            written = unpack(data["written"]) if "written" in data.files else ()
+            return cls(**{n: data[n] for n in _ARRAYS}, cuts=cuts, catalogue=catalogue, scale=scale, written=written)
 
     def _likings(self, row: int, chosen: NDArray[np.int64]) -> tuple[Liking, ...]:
         return tuple(
@@ -241,7 +257,7 @@ class Profiles:
         ]
 
 
-_ARRAYS = tuple(f.name for f in fields(Profiles) if f.name not in ("cuts", "catalogue", "scale"))
+_ARRAYS = tuple(f.name for f in fields(Profiles) if f.name not in ("cuts", "catalogue", "scale", "written"))
 _META = ("values", "symbols", "items", *(f"cut_{f.name}" for f in fields(TraitCuts)))
 _LOW_HIGH = {-1: "unknown", 0: "low", 1: "middle", 2: "high"}
 

@@ -7,7 +7,7 @@ is predicted from. Knows nothing of weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, final
 
@@ -25,6 +25,7 @@ from simenv.catalogue import Catalogue
 from simenv.log import InteractionLog
 from simenv.randomness import generator
 from simenv.training.exit_model import PersonPeriods
+from simenv.training.told import Told
 
 
 @final
@@ -44,27 +45,37 @@ class Contexts:
     """int64[N]: items"""
     answer: NDArray[np.float32]
     """float32[N]: ratings"""
+    first: NDArray[np.bool_] | None = None
+    """bool[B]: the context is what the user did first, so that a profile written from it knows no target; None: no."""
 
 
 def draw_contexts(
-    log: InteractionLog, user: NDArray[np.int64], seed: int, *, fraction: float | None = None, targets: int = 48
+    log: InteractionLog,
+    user: NDArray[np.int64],
+    seed: int,
+    *,
+    fraction: float | None = None,
+    targets: int = 48,
+    in_time: Container[int] = (),
 ) -> Contexts:
     """Split each user's rows into context and at most `targets` targets.
 
     fraction: cut in time at this share (validation mimics the test); None: 60 % of users are cut in time at 35-75 %,
     the others at random at 40-80 %, so that both kinds of past are learned.
+    in_time: users who are always cut in time.
     """
-    context, target = [], []
+    context, target, first = [], [], []
     for u in user:
         rng = generator(seed, "context", int(u))
         item, rating = log.history(int(u))
-        in_time = fraction is not None or rng.random() < 0.6
-        share = fraction or (rng.uniform(0.35, 0.75) if in_time else rng.uniform(0.4, 0.8))
-        order = np.arange(len(item)) if in_time else rng.permutation(len(item))
+        timed = fraction is not None or rng.random() < 0.6 or int(u) in in_time
+        share = fraction or (rng.uniform(0.35, 0.75) if timed else rng.uniform(0.4, 0.8))
+        order = np.arange(len(item)) if timed else rng.permutation(len(item))
         known, asked = np.sort(order[: round(len(item) * share)]), order[round(len(item) * share) :]
         asked = asked if len(asked) <= targets else rng.choice(asked, targets, replace=False)
         context.append((item[known], rating[known]))
         target.append((item[asked], rating[asked]))
+        first.append(timed)
     width = max((len(i) for i, _ in context), default=0)
     items = np.full((len(user), width), -1, np.int64)
     ratings = np.full((len(user), width), np.nan, np.float32)
@@ -77,6 +88,7 @@ def draw_contexts(
         np.repeat(np.arange(len(user)), [len(i) for i, _ in target]),
         np.concatenate([i for i, _ in target]) if target else np.zeros(0, np.int64),
         np.concatenate([r for _, r in target]) if target else np.zeros(0, np.float32),
+        np.array(first, bool),
     )
 
 
@@ -209,6 +221,8 @@ class LessonWriter:
     """Visits to learn leaving from; None: no exit lessons."""
     hide: float = 0.1
     """Probability that a cue is left out of a training prompt, so that the model also learns to do without."""
+    told: Told | None = None
+    """What a language model wrote of members, used where it knows no target; None: nothing was written."""
 
     def write(self, e: Evidence, seed: int) -> list[Lesson]:
         """Return the lessons of one fold's evidence."""
@@ -246,7 +260,11 @@ class LessonWriter:
         """Return Ms of the contexts' users."""
         c = e.contexts
         w = self.writer
-        return Profiles.of(e.crowd, w.catalogue, w.scale, c.item, c.rating, cuts=self.cuts, taste=e.taste)
+        made = Profiles.of(e.crowd, w.catalogue, w.scale, c.item, c.rating, cuts=self.cuts, taste=e.taste)
+        if self.told is None or c.first is None:
+            return made
+        known = np.where(c.first, made.count, 0)
+        return replace(made, written=tuple(self.told.stages(u, k) for u, k in zip(c.user, known, strict=True)))
 
     def suffixes(self, e: Evidence, hide: NDArray[np.bool_] | None = None) -> list[tuple[str, ...]]:
         """Return one suffix per target; hide: bool[N, 2] (crowd, match) left out."""
@@ -276,5 +294,9 @@ class LessonWriter:
 
     def _reason(self, e: Evidence, row: int, place: int) -> str:
         c, size, catalogue = e.contexts, int(e.taste.count[row]), self.writer.catalogue
+        if self.told is not None and c.first is not None and c.first[row]:
+            said = self.told.reason(c.user[row], size, place)
+            if said:
+                return said
         item, rating, residual = c.item[row, :size], c.rating[row, :size], e.taste.residual[row, :size]
         return Past(e.crowd, catalogue, item, rating, residual, float(e.taste.offset[row])).reason(place)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +38,7 @@ from simenv.training.finetune import finetune
 from simenv.training.ground import Ground, TrainSettings, by_counting, prepare
 from simenv.training.learn import Answers, Progress, batches, learn
 from simenv.training.resume import begin, digest
+from simenv.training.told import Told
 from simenv.training.world_model import new_model, train_tokenizer
 
 __all__ = ["Show", "TrainSettings", "train"]
@@ -86,7 +88,7 @@ def train(
     ground, profiles, memory = prepare(log, catalogue, member, settings, distiller, cut)
     clustering = cluster(features(profiles, settings.cluster_on, by_name(settings.embedder)), settings.cluster)
     personas = Personas.of(clustering.label, member, profiles, log.n_users)
-    lessons = _lessons(ground, profiles.cuts, cut)
+    lessons = replace(_lessons(ground, profiles.cuts, cut), told=Told.of(member, profiles, memory))
     model, segments, answers = _base(ground, lessons, folder, show)
     personas = _adapters(ground, lessons, personas, model, segments, answers, folder, show)
     asked = ask(lessons, LocalModel(model, segments.tokenizer), _judged(ground))
@@ -130,7 +132,8 @@ def _epoch(ground: Ground, lessons: LessonWriter, user: NDArray[np.int64], name:
         seed = derive(ground.settings.seed, name, number)
         limit = ground.settings.users_per_epoch
         chosen = user if len(user) <= limit else np.sort(generator(seed).choice(user, limit, replace=False))
-        return [le for e in evidence(ground.log, ground.folds, chosen, seed) for le in lessons.write(e, seed)]
+        drawn = evidence(ground.log, ground.folds, chosen, seed, in_time=lessons.told or ())
+        return [le for e in drawn for le in lessons.write(e, seed)]
 
     return draw
 
