@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simenv.agents.answer_file import AnswerFile
-from simenv.agents.language_model import LanguageModel, Prompt
+from simenv.agents.language_model import LanguageModel, PartialAnswerError, Prompt
 from simenv.errors import CacheMissError, ConfigError, StoreError
 
 _FORM = 1
@@ -40,6 +40,8 @@ class CachedModel:
     """Prompts so far that needed no asking."""
     misses: int = 0
     """Prompts asked of the model behind, each distinct one once."""
+    served: str = ""
+    """How a server computed the answers; "": they were computed in this process."""
 
     def score(
         self, prompts: Sequence[Prompt], options: Sequence[str], *, adapters: Sequence[str | None]
@@ -49,6 +51,7 @@ class CachedModel:
         Raises:
             CacheMissError: in replay, an answer is not in the file.
             StoreError: the file is damaged.
+            PartialAnswerError: the model behind answered some prompts only; these are kept.
 
         """
         key = self._keys(prompts, options, adapters)
@@ -121,7 +124,11 @@ class CachedModel:
     ) -> dict[bytes, bytes]:
         assert self.inner is not None
         own = [adapters[n] for n in missing]
-        said = np.asarray(self.inner.score([prompts[n] for n in missing], options, adapters=own), "<f4")
+        try:
+            said = np.asarray(self.inner.score([prompts[n] for n in missing], options, adapters=own), "<f4")
+        except PartialAnswerError as part:
+            self.file.put({key[missing[n]]: np.asarray(row, "<f4").tobytes() for n, row in part.answered.items()})
+            raise
         return self.file.put({key[n]: row.tobytes() for n, row in zip(missing, said, strict=True)})
 
     def _words(self, missing: int, asked: int) -> str:

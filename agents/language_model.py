@@ -8,14 +8,14 @@ A prompt is a prefix (task and Ms: one per user, so its key/values can be shared
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simenv.errors import ConfigError
+from simenv.errors import ConfigError, RemoteError
 
 
 @final
@@ -30,6 +30,15 @@ class Prompt:
     def text(self) -> str:
         """The whole prompt as one string."""
         return "".join(self.prefix) + "".join(self.suffix)
+
+
+class PartialAnswerError(RemoteError):
+    """A model answered some prompts of a call and could not answer the others; what it answered is kept here."""
+
+    def __init__(self, words: str, answered: Mapping[int, NDArray[np.float32]]) -> None:
+        """Take the message and, by position in the call, the log-probabilities [O] of what was answered."""
+        super().__init__(words)
+        self.answered = answered
 
 
 class LanguageModel(Protocol):

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import pandas as pd
@@ -38,6 +38,9 @@ from simenv.index import Index
 from simenv.log import InteractionLog, TimeNote
 from simenv.protocols import RatingModel
 from simenv.scale import RatingScale
+
+if TYPE_CHECKING:
+    from simenv.agents.remote_client import RemoteSettings
 
 __all__ = ["MANIFEST", "TABLE", "VERSION", "Behaviour", "Parts", "check", "context_of", "load", "save", "speakers"]
 
@@ -118,7 +121,12 @@ def save(parts: Parts, folder: Path) -> None:
 
 
 def load(
-    path: str | Path, *, cache: Path | None = None, replay: Path | None = None, table: bool = False
+    path: str | Path,
+    *,
+    cache: Path | None = None,
+    replay: Path | None = None,
+    table: bool = False,
+    remote: str | RemoteSettings | None = None,
 ) -> SimulatedPopulation:
     """Return the population saved in a folder.
 
@@ -128,10 +136,13 @@ def load(
     file raises CacheMissError. Given both, what is asked is copied from the replay into the cache.
     table: answer ratings from the population's table. Choice and leaving are computed as ever; weights may be missing
     unless users leave by their own answer, which the language model gives after each page.
+    remote: address of a server that has base and adapters (docs/serving.md), or settings; weights may be missing here,
+    the tokenizer may not.
 
     Raises:
         StoreError: no such folder, not one of simenv's, of another version, or a file is missing or changed.
-        ConfigError: a cache or replay of a table that asks no language model.
+        ConfigError: a cache, replay or server of a table that asks no language model; a server without the adapters.
+        RemoteError: the server does not answer.
 
     """
     folder, compiled = _table(Path(path), table)
@@ -153,11 +164,13 @@ def load(
     model: LanguageModel | None = None
     if compiled is None or behaviour.exit == "answer":
         if replay is None:
-            verify(folder, manifest, spared)
+            verify(folder, manifest, spared if remote is None else [n for n in spared if (folder / n).is_file()])
         adapters = dict.fromkeys(p.adapter for p in personas if p.adapter)
-        model = speaker(folder, manifest["file"], behaviour.base, adapters, cache=cache, replay=replay)
-    elif cache or replay:
-        raise ConfigError("a table answers without the language model: there is nothing to cache or to replay.")
+        model = speaker(folder, manifest["file"], behaviour.base, adapters, cache=cache, replay=replay, remote=remote)
+    elif cache or replay or remote:
+        words = "there is nothing to cache or to replay, and no server to ask"
+        raise ConfigError(f"a table answers without the language model: {words}.")
+    told = ", ".join(filter(None, (digest(folder / MANIFEST), getattr(model, "served", ""))))
     population = SimulatedPopulation(
         _ratings(folder, behaviour, mind, model) if compiled is None else TableRatingModel.load(compiled, scale),
         behaviour.choice,
@@ -173,7 +186,7 @@ def load(
         catalogue=catalogue,
         persona=tuple(personas[k].name if k >= 0 else "" for k in personas.label),
         training_log=_training_log(folder, users, items, scale, index["time_note"]),
-        provenance={**manifest["provenance"], "population": digest(folder / MANIFEST)},
+        provenance={**manifest["provenance"], "population": told},
     )
     return population if compiled is None else population.with_table(compiled)
 

@@ -35,3 +35,7 @@ class LeakageError(SimenvError, ValueError):
 
 class CacheMissError(SimenvError, LookupError):
     """A replay was asked what was never recorded."""
+
+
+class RemoteError(SimenvError, ConnectionError):
+    """A server did not answer, or not with what was asked for."""

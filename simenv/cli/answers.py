@@ -1,4 +1,4 @@
-"""Where the answers of a benchmark come from: weights, a cache before them, a replay without them, or a table."""
+"""Where the answers of a benchmark come from: weights here or on a server, a cache before them, a replay, a table."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from simenv.errors import ConfigError, StoreError
 if TYPE_CHECKING:
     from simenv.agents.cache import CachedModel
     from simenv.agents.population import SimulatedPopulation
+    from simenv.agents.remote_model import RemoteModel
 
 KEPT, REPLAYED = "benchmark", "replay"
 """Folders inside a population's folder: finished parts and reports of benchmarks, and of replays."""
@@ -27,7 +28,9 @@ class Answers:
     cache: Path | None = None
     replay: Path | None = None
     table: bool = False
-    _model: list[CachedModel] = field(default_factory=list)
+    remote: str | None = None
+    """Address of a server that has the weights."""
+    _model: list[CachedModel | RemoteModel] = field(default_factory=list)
 
     def load(self, folder: Path) -> SimulatedPopulation:
         """Return the population of a folder. The libraries of weights stay away where none are needed."""
@@ -35,8 +38,8 @@ class Answers:
 
         if self.replay is None and not self.table:
             quiet_libraries()
-        population = load(folder, cache=self.cache, replay=self.replay, table=self.table)
-        self._model.extend(_cached(population))
+        population = load(folder, cache=self.cache, replay=self.replay, table=self.table, remote=self.remote)
+        self._model.extend(asked(population))
         return population
 
     def refit(self, number: int) -> SimulatedPopulation:
@@ -66,11 +69,13 @@ class Answers:
         """Raise ConfigError for what cannot go together."""
         if self.table and refits > 1:
             raise ConfigError("--table holds the answers of one population; leave out --refits, or the table.")
+        if self.remote and refits > 1:
+            raise ConfigError("--remote asks a server that has the weights of one population; leave out --refits.")
 
     def settle(self, kept: Path) -> None:
         """Leave the files in order, say what was found in them, and whether a replay gave the published result."""
         for model in self._model:
-            say(model.settle())
+            say(str(model.tally) if hasattr(model, "tally") else model.settle())
         published = self.folder / KEPT / "result.json"
         if self.replay and published.is_file() and published.parent != kept:
             same = published.read_bytes() == (kept / "result.json").read_bytes()
@@ -78,11 +83,12 @@ class Answers:
             say(f"The result in {kept} {words} in {published.parent}.")
 
 
-def _cached(population: SimulatedPopulation) -> list[CachedModel]:
-    """Return the one cache that ratings and exit answers of a population go through, if there is one."""
+def asked(population: SimulatedPopulation) -> list[CachedModel | RemoteModel]:
+    """Return the cache and the server that ratings and exit answers of a population go through, where there are any."""
     from simenv.agents.cache import CachedModel
+    from simenv.agents.remote_model import RemoteModel
 
     rating: Any = getattr(population.rating_model, "inner", None)
     leaving: Any = getattr(population.exit, "base", None)
-    found = [getattr(part, "model", None) for part in (rating, leaving)]
-    return [model for model in found if isinstance(model, CachedModel)][:1]
+    found = next((m for m in (getattr(part, "model", None) for part in (rating, leaving)) if m is not None), None)
+    return [m for m in (found, getattr(found, "inner", None)) if isinstance(m, CachedModel | RemoteModel)]

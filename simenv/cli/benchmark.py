@@ -55,6 +55,9 @@ def command(
         Path | None, typer.Option(help="Such a file instead of weights. --out is then FOLDER/replay.")
     ] = None,
     table: Annotated[bool, typer.Option("--table", help="Ratings from the table made by `simenv compile`.")] = False,
+    remote: Annotated[
+        str | None, typer.Option(help="Address of a server that has the weights, such as http://localhost:8000/v1.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Draws the users and the bootstrap.")] = 0,
 ) -> None:
     """Hold recommenders before simulated users and say who serves them best, and how surely.
@@ -69,10 +72,11 @@ def command(
     simenv benchmark my-users --seeds 3 --refits 3            (how far luck and the training of the users matter)
     simenv benchmark my-users --cache answers.db              (to publish: with this file anybody can repeat it ...)
     simenv benchmark my-users --replay answers.db             (... to the bit and without weights; or it says why not)
+    simenv benchmark my-users --remote http://gpu:8000/v1 --cache answers.db      (weights on a server: docs/serving.md)
     """
     from simenv.cli.trial import Trial
 
-    answers = Answers(folder, cache, replay, table)
+    answers = Answers(folder, cache, replay, table, remote)
     answers.check(refits)
     population = answers.load(folder)
     trial, about = Trial.load(folder / TRIAL, population)
@@ -159,9 +163,12 @@ def judge(
 
 
 def _rounding(population: SimulatedPopulation) -> dict[str, str]:
-    """Return what a report must say of a table of answers."""
+    """Return what a report must say of answers from a table or a server."""
     from simenv.agents.table import UNIT, TableRatingModel
 
+    _, _, served = population.provenance.get("population", "").partition(", served")
+    if served:
+        return {"answers": f"served{served}"}
     if not isinstance(population.rating_model, TableRatingModel):
         return {}
     return {"answers": f"from a table; each probability is off by less than 1/{UNIT:,}"}

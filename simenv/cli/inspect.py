@@ -53,6 +53,7 @@ def command(
         str | None, typer.Option(help="Ask about this item. Default: the first one held out, else the best known.")
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Keep all of it here.")] = None,
+    remote: Annotated[str | None, typer.Option(help="Address of a server that has the weights.")] = None,
 ) -> None:
     """Look at one simulated user.
 
@@ -67,7 +68,7 @@ def command(
     from simenv.agents.store import load
 
     quiet_libraries()
-    population = load(folder)
+    population = load(folder, remote=remote)
     seen = look(
         population, folder, population.users.parse(user), None if item is None else population.items.parse(item)
     )
