@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import final
 
@@ -42,6 +43,32 @@ class Diary:
         self.pages.append(page)
         if over.any():
             self._over.append(page.visit[over])
+
+    def so_far(self, visit: Rows) -> tuple[tuple[Page, ...], ...]:
+        """Return the pages, of one user each, of every visit [b] that is going on; () where the number is -1."""
+        found: dict[int, list[Page]] = {int(v): [] for v in visit}
+        missing = {v for v in found if v >= 0}
+        for page in reversed(self.pages):
+            if not missing:
+                break
+            for row in np.flatnonzero(np.isin(page.visit, list(missing))):
+                number = int(page.visit[row])
+                found[number].insert(0, _rows(page, np.array([row])))
+                if page.page[row] == 0:
+                    missing.discard(number)
+        return tuple(tuple(found[int(v)]) for v in visit)
+
+    def branch(self, pages: Sequence[Sequence[Page]], key: NDArray[np.uint64]) -> Rows:
+        """Write pages of visits [b] again, as those of new visits with luck `key` [b]; return the numbers of these.
+
+        -1 where there is no page yet: such a visit is numbered with its first page.
+        """
+        number = np.full(len(pages), -1)
+        for row, past in enumerate(pages):
+            for page in past:
+                number[row : row + 1] = self.number(number[row : row + 1], page.user, key[row : row + 1])
+                self.pages.append(replace(page, visit=number[row : row + 1].copy()))
+        return number
 
     def __len__(self) -> int:
         return self._n

@@ -1,30 +1,125 @@
-"""SlateEnv: one simulated user at a time, as a Gymnasium environment. A skin over simenv.visits."""
+"""The environments, one simulated user at a time: SlateEnv, ItemEnv, ProtoEnv. Skins over simenv.visits."""
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import Any, ClassVar, Unpack, final
 
 import gymnasium
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from simenv import rendering
-from simenv.catalogue import Catalogue
-from simenv.errors import ConfigError
-from simenv.log import InteractionLog
+from simenv.actions import ActionKind
+from simenv.options import ANYBODY, WHO, Arrival, arrivals, checked_options, drawn
 from simenv.protocols import Population
-from simenv.rewards import Reward
+from simenv.rules import STOPS
 from simenv.session import StopReason
-from simenv.slates import Repeats, checked_action
-from simenv.spaces import ObservationKind
-from simenv.stage import Stage, checked_options
-from simenv.visits import STOPS
+from simenv.snapshot import Snapshot
+from simenv.stage import RENDER_MODES, Setting, Stage
 
 _ROW = np.zeros(1, np.int64)
 
 
+class VisitEnv(Stage, gymnasium.Env[Any, Any]):
+    """One visit at a time; the forms of action are its children."""
+
+    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 1}  # noqa: RUF012
+
+    def __init__(
+        self, population: Population | str, *, render_mode: str | None = None, **setting: Unpack[Setting]
+    ) -> None:
+        """Open the environment.
+
+        population: the users; or the folder of a saved population, or a name of the entry points `simenv.populations`
+            (then the spec can be written as JSON).
+        render_mode: None, "ansi" (`render` returns the page as text) or "human" (each page is printed).
+        setting: see simenv.stage.Setting.
+
+        Raises:
+            ConfigError: settings contradict each other or do not exist, or no such population.
+
+        """
+        self._open(population, 1, render_mode, setting)
+        self.action_space, self.observation_space = self._action.space, self._form.space
+        self.render_mode = render_mode
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin a visit and return (observation, info).
+
+        options: see "Starting State" of SlateEnv; None: a user is drawn.
+
+        Raises:
+            UnknownIdError: no such user among those simulated, or a history names an unknown item.
+            ConfigError: no such option, or nobody of that persona.
+
+        """
+        super().reset(seed=seed)
+        self._seeded(seed)
+        who: Arrival = arrivals(checked_options(options, WHO), 1)[0] if options else ANYBODY
+        user, key = drawn(self._visits.population, self.np_random, who)
+        self._visits.start(_ROW, np.array([user]), np.array([key]), [who])
+        self._show()
+        return self._now()
+
+    def step(self, action: ArrayLike) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Act (see Action Space) and return (observation, reward, terminated, truncated, info).
+
+        Raises:
+            ActionError: the action is of the wrong type, shape or range.
+            gymnasium.error.ResetNeeded: the visit has ended, or none has begun.
+
+        """
+        if self._visits.stop[0]:
+            raise gymnasium.error.ResetNeeded("there is no visit going on; call reset() first.")
+        self._action.act(self._visits, _ROW, self._action.checked(action))
+        self._show()
+        stop: StopReason | None = STOPS[int(self._visits.stop[0])]
+        ended, terminated = stop is not None, stop is not None and stop.terminated
+        observation, info = self._now()
+        return observation, float(self._visits.reward[0]), terminated, ended and not terminated, info
+
+    def snapshot(self) -> Snapshot:
+        """Return all there is to know of the visit and of the generator later visits are drawn from."""
+        return self._visits.snapshot(_ROW, [self.np_random])
+
+    def restore(self, snapshot: Snapshot, *, luck: int | None = None) -> tuple[Any, dict[str, Any]]:
+        """Go on from a snapshot of one visit, and return (observation, info) as they were then.
+
+        The same actions then lead to the same answers, bit for bit, in this environment and in any other over the same
+        population. luck: a number: what is still to be drawn is drawn anew, from it; None: the same luck. The record
+        keeps what was played before, and goes on with a visit of its own that repeats the pages up to the snapshot.
+
+        Raises:
+            ConfigError: it holds several visits (`snapshot.take(0)` chooses one), or is of another form of page.
+
+        """
+        self._visits.restore(_ROW, snapshot, luck)
+        self.np_random = generator_at(snapshot.rng[0])
+        return self._now()
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Return which choices fill a place, flat, for MaskablePPO: bool[K * n] for Slate-v0, bool[n] for Item-v0.
+
+        Raises:
+            ConfigError: Proto-v0 has none.
+
+        """
+        return np.asarray(self._action.masks(self._visits)[0])
+
+    def render(self) -> str | None:
+        """Return the last page as text under "ansi"; under "human" pages were printed already."""
+        return rendering.rendered(self._visits, 0) if self.render_mode == "ansi" else None
+
+    def _now(self) -> tuple[Any, dict[str, Any]]:
+        return first(self._form.observe(self._visits)), first(self._form.info(self._visits))
+
+    def _show(self) -> None:
+        if self.render_mode == "human" and self._visits.answered[0]:
+            print(rendering.rendered(self._visits, 0))
+
+
 @final
-class SlateEnv(Stage, gymnasium.Env[dict[str, Any], ArrayLike]):
+class SlateEnv(VisitEnv):
     """A recommender shows pages of items to simulated users, who look, take, rate, and sooner or later leave.
 
     ## Description
@@ -106,126 +201,61 @@ class SlateEnv(Stage, gymnasium.Env[dict[str, Any], ArrayLike]):
     - v0: first version.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi", "human"], "render_fps": 1}  # noqa: RUF012
-
-    def __init__(
-        self,
-        population: Population | str,
-        *,
-        slate_size: int = 10,
-        max_pages: int = 10,
-        reward: str | Reward = "rating",
-        observation: ObservationKind = "numeric",
-        training_log: InteractionLog | None = None,
-        catalogue: Catalogue | None = None,
-        candidates: int | None = None,
-        repeats: Repeats = "drop",
-        history: int = 20,
-        diagnostics: bool = False,
-        name: str = "policy",
-        keep_record: bool = True,
-        render_mode: str | None = None,
-    ) -> None:
-        """Open the environment.
-
-        Args:
-            population: the users; or the folder of a saved population, or a name of the entry points
-                `simenv.populations` (then the spec can be written as JSON).
-            slate_size: K, places of a page.
-            max_pages: pages after which a visit is truncated.
-            reward: name or function, see Rewards.
-            observation: "numeric", or "text" to add the key `text`.
-            training_log: what the agent may know of the past. None: `population.training_log` if there is one, else
-                an empty log.
-            catalogue: titles and genres. None: `population.catalogue` if there is one, else the ids stand as titles.
-            candidates: C, items on offer per page, drawn evenly from those not seen; None: the whole catalogue.
-            repeats: "drop" or "answer", see Action Space.
-            history: H, ratings remembered in the observation.
-            diagnostics: add what only the simulator knows to the info.
-            name: how the record calls the agent.
-            keep_record: False forgets pages, for runs of millions of steps; `record` and `play` then raise.
-            render_mode: None, "ansi" (`render` returns the page as text) or "human" (each page is printed).
-
-        Raises:
-            ConfigError: settings contradict each other, or no such population.
-
-        """
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise ConfigError(f'render_mode must be None, "ansi" or "human"; got {render_mode!r}.')
-        self._open(
-            population,
-            1,
-            {
-                "slate_size": slate_size,
-                "max_pages": max_pages,
-                "reward": reward,
-                "observation": observation,
-                "training_log": training_log,
-                "catalogue": catalogue,
-                "candidates": candidates,
-                "repeats": repeats,
-                "history": history,
-                "diagnostics": diagnostics,
-                "name": name,
-                "keep_record": keep_record,
-            },
-        )
-        self.action_space, self.observation_space = self._form.action_space, self._form.observation_space
-        self.render_mode = render_mode
-
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Begin a visit and return (observation, info).
-
-        options: {"user_id": raw id} chooses the user; None: one is drawn.
-
-        Raises:
-            UnknownIdError: no such user among those simulated.
-
-        """
-        super().reset(seed=seed)
-        self._visits.seeded(seed)
-        user, key = self._visits.draw(self.np_random, checked_options(options, ("user_id",)).get("user_id"))
-        self._visits.start(_ROW, np.array([user]), np.array([key]))
-        self._show()
-        return first(self._form.observe(self._visits)), first(self._form.info(self._visits))
-
-    def step(self, action: ArrayLike) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
-        """Show a page (int[K], see Action Space) and return (observation, reward, terminated, truncated, info).
-
-        Raises:
-            ActionError: the action is no page.
-            gymnasium.error.ResetNeeded: the visit has ended, or none has begun.
-
-        """
-        if self._visits.stop[0]:
-            raise gymnasium.error.ResetNeeded("there is no visit going on; call reset() first.")
-        page = checked_action(action, (self._visits.rules.slate_size,), *self._slots())
-        self._visits.step(_ROW, page[None])
-        self._show()
-        stop: StopReason | None = STOPS[int(self._visits.stop[0])]
-        ended, terminated = stop is not None, stop is not None and stop.terminated
-        observation, info = first(self._form.observe(self._visits)), first(self._form.info(self._visits))
-        return observation, float(self._visits.reward[0]), terminated, ended and not terminated, info
-
-    def action_masks(self) -> NDArray[np.bool_]:
-        """Return bool[K * n]: for each place in turn, which of the n choices fill it (for MaskablePPO).
-
-        A mask per place cannot forbid showing one item twice on a page; such places are emptied and counted.
-        """
-        return np.asarray(self._visits.action_mask()[0])
-
-    def render(self) -> str | None:
-        """Return the last page as text under "ansi"; under "human" pages were printed already."""
-        return rendering.rendered(self._visits, 0) if self.render_mode == "ansi" else None
-
-    def _show(self) -> None:
-        if self.render_mode == "human":
-            print(rendering.rendered(self._visits, 0))
+    kind: ClassVar[ActionKind] = "slate"
 
 
-def first(batch: dict[str, Any]) -> dict[str, Any]:
-    """Return row 0 of each entry; numbers become Python ones."""
+@final
+class ItemEnv(VisitEnv):
+    """SlateEnv for agents that choose one item at a time.
+
+    ## Action Space
+    `Discrete(n_items)`, or `Discrete(C)` with `candidates=C`; -1 leaves the place empty and is always allowed.
+
+    With `slate_size=1`, the default, each action is a page. With `slate_size=K` each action fills the next place; when
+    K are filled (or nothing is left that could fill one) the page is shown, answered and rewarded. The steps before
+    cost nothing, have reward 0 and no answers in the info; the observation has one key more:
+
+    | key     | space                      | meaning                                                   |
+    |---------|----------------------------|-----------------------------------------------------------|
+    | `draft` | Box(-1, I-1, (K,), int64)  | the page that is being filled; -1: empty or not yet filled|
+
+    `action_masks()` excludes what stands on the page already: followed, no place is ever dropped. That is exact where
+    the mask of Slate-v0 cannot be.
+
+    All else is as in SlateEnv.
+    """
+
+    kind: ClassVar[ActionKind] = "item"
+
+
+@final
+class ProtoEnv(VisitEnv):
+    """SlateEnv for agents with continuous actions: the items nearest to a point are shown.
+
+    ## Action Space
+    `Box(-1, 1, (P * F,), float32)`: P = `protos` points in the space of item features, `env.item_feature` float32[I, F]
+    (quality, popularity, genres, collaborative factors; simenv.features.Features.item, or the argument `item_feature`).
+    Each point fills K / P places with the items nearest to it (Euclid; the lower number of equally near ones) among
+    those that fill a place: not rated in the past, not shown before, and among the candidates where there are such. So
+    nothing is ever dropped. Points are rounded to multiples of 1 / 1024, as the features are. See Dulac-Arnold et al.
+    2015, "Deep reinforcement learning in large discrete action spaces".
+
+    There is no `action_masks()`. All else is as in SlateEnv.
+    """
+
+    kind: ClassVar[ActionKind] = "proto"
+
+
+def generator_at(state: Any) -> np.random.Generator:
+    """Return a generator in the state that `Snapshot.rng` holds."""
+    rng = np.random.Generator(np.random.PCG64())
+    rng.bit_generator.state = state
+    return rng
+
+
+def first(batch: Any) -> Any:
+    """Return row 0 of each entry of a dict, or of an array; numbers become Python ones."""
+    if not isinstance(batch, dict):
+        return batch[0]
     row = {name: value[0] for name, value in batch.items()}
     return {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}

@@ -1,6 +1,6 @@
-"""Tells Gymnasium about `simenv/Slate-v0`, and finds a population by name or path.
+"""Tells Gymnasium about `simenv/Slate-v0`, `Item-v0` and `Proto-v0`, and finds a population by name or path.
 
-Gymnasium from 1.0 on reads no entry points. The id is there after `import gymnasium, simenv` in this order, after
+Gymnasium from 1.0 on reads no entry points. The ids are there after `import gymnasium, simenv` in this order, after
 importing simenv.environment in any order, and without any import as `"simenv.environment:simenv/Slate-v0"`.
 Knows no users: populations are found through the entry points `simenv.populations`.
 """
@@ -13,7 +13,8 @@ from pathlib import Path
 from simenv.errors import ConfigError
 from simenv.protocols import Population
 
-SLATE_ID = "simenv/Slate-v0"
+SLATE_ID, ITEM_ID, PROTO_ID = "simenv/Slate-v0", "simenv/Item-v0", "simenv/Proto-v0"
+_CLASSES = {SLATE_ID: "Slate", ITEM_ID: "Item", PROTO_ID: "Proto"}
 GROUP = "simenv.populations"
 
 
@@ -24,12 +25,13 @@ def register() -> None:
     """
     from gymnasium.envs import registration  # here, because resolving a population needs no Gymnasium
 
-    if SLATE_ID not in registration.registry:
-        registration.register(
-            id=SLATE_ID,
-            entry_point="simenv.environment:SlateEnv",
-            vector_entry_point="simenv.vector:SlateVectorEnv",
-        )
+    for name, kind in _CLASSES.items():
+        if name not in registration.registry:
+            registration.register(
+                id=name,
+                entry_point=f"simenv.environment:{kind}Env",
+                vector_entry_point=f"simenv.vector:{kind}VectorEnv",
+            )
 
 
 def resolve(population: Population | str) -> Population:

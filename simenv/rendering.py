@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simenv.catalogue import Catalogue
+from simenv.rules import STOPS
 from simenv.scale import RatingScale
 from simenv.session import StopReason, take_rows
 from simenv.slates import recent
-from simenv.visits import STOPS, Visits
+from simenv.visits import Visits
 
 WIDTH = 64
 """Characters of an item's line before the answer; longer ones are cut with an ellipsis."""

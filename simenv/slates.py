@@ -24,32 +24,41 @@ _BREAKS = np.array([TWIN, SHOWN, PAST])[:, None, None]
 Ragged = TypeVar("Ragged", Session, UserState)
 
 
-def checked_action(action: ArrayLike, shape: tuple[int, ...], n: int, what: str = "item") -> NDArray[np.int64]:
-    """Return the action as int64 of `shape`, (K,) or (B, K), with entries in -1..n-1, or raise.
+def checked_action(
+    action: ArrayLike, shape: tuple[int, ...], n: int, what: str = "item", *, single: bool = False
+) -> NDArray[np.int64]:
+    """Return the action as int64 of `shape`, with entries in -1..n-1, or raise.
 
-    n: number of choices. what: "item" or "candidate", for the message.
+    shape: (K,) or (B, K) for pages; () or (B,) for single choices. n: number of choices. what: "item" or "candidate",
+    and single (one choice per user, no page), for the message.
 
     Raises:
         ActionError: wrong type, wrong shape, or a number that stands for nothing.
 
     """
     a = np.asarray(action)
+    if a.dtype.kind in "iu" and a.shape == shape and (not a.size or (a.min() >= -1 and a.max() < n)):
+        return a.astype(np.int64)
+    raise ActionError(_complaint(a, shape, n, what, single))
+
+
+def _complaint(a: NDArray[Any], shape: tuple[int, ...], n: int, what: str, single: bool) -> str:
     if a.dtype.kind not in "iu":
-        raise ActionError(
-            f"an action holds whole {what} numbers, {shape[-1]} per user; got dtype {a.dtype}. "
+        page = f"one {what} number per user" if single else f"whole {what} numbers, {shape[-1]} per user"
+        return (
+            f"an action holds {page}; got dtype {a.dtype}. "
             "Scores must be turned into a ranking first, for instance with np.argsort."
         )
     if a.shape != shape:
-        raise ActionError(f"expected an action of shape {shape}, {shape[-1]} places per user; got shape {a.shape}.")
-    if a.min() < -1 or a.max() >= n:
-        bad = (a < -1) | (a >= n)
-        *row, place = (int(x) for x in np.argwhere(bad)[0])
-        where = f"place {place}" + (f" of row {row[0]}" if row else "")
-        raise ActionError(
-            f"{where} shows {what} number {a[bad][0]}, but there are 0..{n - 1} (-1: an empty place). "
-            "Outside ids become numbers with population.items.encode([...])."
-        )
-    return a.astype(np.int64)
+        page = f"one {what} number per user" if single else f"{shape[-1]} places per user"
+        return f"expected an action of shape {shape}, {page}; got shape {a.shape}."
+    at = [int(x) for x in np.argwhere((a < -1) | (a >= n))[0]]
+    words = [f"place {at.pop()}"] if not single else []
+    where = " of ".join([*words, *(f"row {x}" for x in at)]) or "the action"
+    return (
+        f"{where} shows {what} number {a[tuple(np.argwhere((a < -1) | (a >= n))[0])]}, but there are 0..{n - 1} "
+        "(-1: an empty place). Outside ids become numbers with population.items.encode([...])."
+    )
 
 
 @final

@@ -1,4 +1,4 @@
-"""SlateVectorEnv: B users at a time, answered by one call of the population per step. A skin over simenv.visits."""
+"""The environments with B users side by side, answered by one call of the population per step. Skins over visits."""
 
 from __future__ import annotations
 
@@ -13,21 +13,24 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike, NDArray
 
 from simenv import rendering
+from simenv.actions import ActionKind
+from simenv.environment import generator_at
 from simenv.errors import ConfigError
-from simenv.index import RawId
+from simenv.options import ANYBODY, WHO, Arrival, arrivals, checked_options, drawn
 from simenv.protocols import Population
-from simenv.slates import checked_action
-from simenv.stage import Setting, Stage, checked_options
-from simenv.visits import STOPS
+from simenv.rules import STOPS
+from simenv.snapshot import Snapshot
+from simenv.stage import RENDER_MODES, Setting, Stage
 
 Mask = NDArray[np.bool_]
 _TERMINATED = np.array([stop is not None and stop.terminated for stop in STOPS])
 _TRUNCATED = np.array([stop is not None and not stop.terminated for stop in STOPS])
 
 
-@final
-class SlateVectorEnv(Stage, VectorEnv[dict[str, Any], ArrayLike, NDArray[Any]]):
+class VisitVectorEnv(Stage, VectorEnv[Any, Any, NDArray[Any]]):
     """`num_envs` visits side by side; exactly what as many SlateEnv would give, in one call of the population per step.
+
+    So are ItemVectorEnv and ProtoVectorEnv of ItemEnv and ProtoEnv.
 
     Observations are a dict of arrays with leading axis B = num_envs (`text`: a tuple of B strings), actions int[B, K].
     Infos are a dict of arrays, each with its mask `_key`, as in Gymnasium's own vector environments; `user_index`
@@ -55,7 +58,7 @@ class SlateVectorEnv(Stage, VectorEnv[dict[str, Any], ArrayLike, NDArray[Any]]):
     - DISABLED: the caller resets with `reset(options={"reset_mask": bool[B]})` before the next step.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi", "human"], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012
     supported: ClassVar[tuple[AutoresetMode, ...]] = tuple(AutoresetMode)
 
     def __init__(
@@ -79,15 +82,13 @@ class SlateVectorEnv(Stage, VectorEnv[dict[str, Any], ArrayLike, NDArray[Any]]):
         """
         if num_envs < 1:
             raise ConfigError(f"num_envs must be at least 1; got {num_envs}.")
-        if render_mode not in (None, *self.metadata["render_modes"]):
-            raise ConfigError(f'render_mode must be None, "ansi" or "human"; got {render_mode!r}.')
         if max_episode_steps is not None:
             setting["max_pages"] = min(max_episode_steps, setting.get("max_pages", max_episode_steps))
-        self._open(population, num_envs, setting)
+        self._open(population, num_envs, render_mode, setting)
         self.num_envs, self.render_mode = num_envs, render_mode
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
-        self.single_action_space, self.single_observation_space = self._form.action_space, self._form.observation_space
+        self.single_action_space, self.single_observation_space = self._action.space, self._form.space
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self._rngs: list[np.random.Generator] = []
@@ -95,31 +96,34 @@ class SlateVectorEnv(Stage, VectorEnv[dict[str, Any], ArrayLike, NDArray[Any]]):
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
+    ) -> tuple[Any, dict[str, Any]]:
         """Begin visits and return (observations, infos).
 
         seed: s seeds row i with s + i; a sequence seeds each row (None: leave it); None: go on with the generators.
-        options: "user_id": one raw id per row, or one for all; "reset_mask": bool[B], the rows to begin anew.
+        options: those of SlateEnv, one per row or one for all; "reset_mask": bool[B], the rows to begin anew.
 
         Raises:
-            ConfigError: as many seeds or users are needed as there are rows; or the mask is no bool[B] with a True.
+            ConfigError: as many seeds or users are needed as there are rows; the mask is no bool[B] with a True; no
+                such option, or nobody of that persona.
             UnknownIdError: no such user among those simulated.
 
         """
-        chosen = checked_options(options, ("user_id", "reset_mask"))
+        chosen = checked_options(options, (*WHO, "reset_mask"))
         row = self._rows(chosen.get("reset_mask"))
         self._seed(seed, row)
-        raw = self._raw_ids(chosen.get("user_id"))
-        self._start(row, [raw[i] for i in row])
+        who = arrivals(chosen, self.num_envs)
+        self._start(row, [who[i] for i in row])
         return self._form.observe(self._visits), spread(self._form.info(self._visits), row, self.num_envs)
 
     def step(
         self, actions: ArrayLike
-    ) -> tuple[dict[str, Any], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
-        """Show pages int[B, K] and return (observations, rewards[B], terminated[B], truncated[B], infos).
+    ) -> tuple[Any, NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """Act and return (observations, rewards[B], terminated[B], truncated[B], infos).
+
+        actions: [B, ...]; pages int[B, K] for Slate-v0.
 
         Raises:
-            ActionError: an action is no page (rows that begin a new visit in this step are not looked at).
+            ActionError: wrong type, shape or range (rows that begin a new visit in this step are not looked at).
             gymnasium.error.ResetNeeded: a row has no visit going on and autoreset does not begin one.
 
         """
@@ -127,12 +131,10 @@ class SlateVectorEnv(Stage, VectorEnv[dict[str, Any], ArrayLike, NDArray[Any]]):
         if not self._rngs or (over.any() and self.autoreset_mode is not AutoresetMode.NEXT_STEP):
             raise gymnasium.error.ResetNeeded(f"rows {np.flatnonzero(over)[:5]} have no visit going on; reset them.")
         live = np.flatnonzero(~over)
-        page = checked_action(
-            self._blanked(actions, over), (self.num_envs, self._visits.rules.slate_size), *self._slots()
-        )
+        action = self._action.checked(actions, over)
         if len(live):
-            self._visits.step(live, page[live])
-        self._start(np.flatnonzero(over), [None] * int(over.sum()))
+            self._action.act(self._visits, live, action[live])
+        self._start(np.flatnonzero(over))
         stop, reward = self._visits.stop.copy(), self._visits.reward.copy()
         self._show()
         final = self._next_visits(np.flatnonzero(stop)) if self.autoreset_mode is AutoresetMode.SAME_STEP else {}
@@ -140,8 +142,47 @@ class SlateVectorEnv(Stage, VectorEnv[dict[str, Any], ArrayLike, NDArray[Any]]):
         return self._form.observe(self._visits), reward, _TERMINATED[stop], _TRUNCATED[stop], info
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Return bool[B, K * n]: for each place in turn, which of the n choices fill it."""
-        return self._visits.action_mask()
+        """Return bool[B, K * n] for Slate-v0, bool[B, n] for Item-v0: which of the n choices fill a place.
+
+        Raises:
+            ConfigError: Proto-v0 has none.
+
+        """
+        return self._action.masks(self._visits)
+
+    def snapshot(self, rows: ArrayLike | None = None) -> Snapshot:
+        """Return all there is to know of the visits at `rows`, None: all. `reset` comes first.
+
+        Raises:
+            ConfigError: no visit has ever begun.
+
+        """
+        row = self._chosen(rows)
+        if not self._rngs:
+            raise ConfigError("there is nothing to take a snapshot of; call reset() first.")
+        return self._visits.snapshot(row, [self._rngs[i] for i in row])
+
+    def restore(
+        self, snapshot: Snapshot, *, rows: ArrayLike | None = None, luck: int | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Go on at `rows` (ascending; None: all) from a snapshot, and return (observations, infos).
+
+        A snapshot of one user fills many rows with `snapshot.take([0] * n)`: n slates from one state in one call of the
+        population. See `SlateEnv.restore`; under `luck` each row has its own.
+
+        Raises:
+            ConfigError: as many visits are needed as there are rows; or it is of another form of page.
+
+        """
+        row = self._chosen(rows)
+        if not self._rngs and len(row) < self.num_envs:
+            raise ConfigError("reset all rows once before restoring some of them.")
+        self._visits.restore(row, snapshot, luck)
+        self._rngs = self._rngs or [np.random.default_rng(0)] * self.num_envs
+        self._seeds = self._seeds or [-1] * self.num_envs
+        for i, state in zip(row, snapshot.rng, strict=True):
+            self._rngs[i] = generator_at(state)
+        return self._form.observe(self._visits), spread(self._form.info(self._visits), row, self.num_envs)
 
     def render(self) -> tuple[str, ...] | None:
         """Return each row's last page as text under "ansi"; under "human" pages were printed already."""
@@ -164,18 +205,28 @@ class SlateVectorEnv(Stage, VectorEnv[dict[str, Any], ArrayLike, NDArray[Any]]):
         last, info = self._form.observe(self._visits), self._form.info(self._visits)
         kept = np.full(self.num_envs, None, dtype=object)
         for i in row:
-            kept[i] = {name: value[i] for name, value in last.items()}
+            kept[i] = {name: value[i] for name, value in last.items()} if isinstance(last, dict) else last[i]
         ended = np.zeros(self.num_envs, bool)
         ended[row] = True
-        self._start(row, [None] * len(row))
+        self._start(row)
         final = spread(info, row, self.num_envs)
         return {"final_obs": kept, "_final_obs": ended, "final_info": final, "_final_info": ended.copy()}
 
-    def _start(self, row: NDArray[np.int64], raw: Sequence[RawId | None]) -> None:
+    def _start(self, row: NDArray[np.int64], who: Sequence[Arrival] | None = None) -> None:
+        """Begin visits at rows [b]; who: what is asked of each user, None: nothing."""
         if not len(row):
             return
-        drawn = [self._visits.draw(self._rngs[i], user) for i, user in zip(row, raw, strict=True)]
-        self._visits.start(row, np.array([u for u, _ in drawn]), np.array([k for _, k in drawn]))
+        asked = [ANYBODY] * len(row) if who is None else who
+        came = [drawn(self._visits.population, self._rngs[i], a) for i, a in zip(row, asked, strict=True)]
+        self._visits.start(row, np.array([u for u, _ in came]), np.array([k for _, k in came]), asked)
+
+    def _chosen(self, rows: ArrayLike | None) -> NDArray[np.int64]:
+        if rows is None:
+            return np.arange(self.num_envs)
+        row = np.atleast_1d(np.asarray(rows))
+        if row.dtype.kind != "i" or (np.diff(row) <= 0).any() or row.min() < 0 or row.max() >= self.num_envs:
+            raise ConfigError(f"rows must be ascending numbers in 0..{self.num_envs - 1}; got {rows!r}.")
+        return row
 
     def _rows(self, mask: Any) -> NDArray[np.int64]:
         if mask is None:
@@ -198,26 +249,12 @@ class SlateVectorEnv(Stage, VectorEnv[dict[str, Any], ArrayLike, NDArray[Any]]):
             seeds = list(seed)
         if len(seeds) != self.num_envs:
             raise ConfigError(f"expected {self.num_envs} seeds, one per row; got {len(seeds)}.")
-        self._visits.seeded(seeds[0])
+        self._seeded(seeds[0])
         fresh = not self._rngs
         for i in range(self.num_envs):
             if fresh or (seeds[i] is not None and i in row):
                 rng, used = seeding.np_random(seeds[i])
                 self._rngs[i : i + 1], self._seeds[i : i + 1] = [rng], [used]
-
-    def _raw_ids(self, user_id: Any) -> list[RawId | None]:
-        if user_id is None or isinstance(user_id, (int, str)):
-            return [user_id] * self.num_envs
-        if len(user_id) != self.num_envs:
-            raise ConfigError(f"expected {self.num_envs} user ids, one per row, or a single one; got {len(user_id)}.")
-        return list(user_id)
-
-    def _blanked(self, actions: ArrayLike, over: Mask) -> ArrayLike:
-        """Return the actions with the rows that are not looked at emptied, so that they cannot be wrong."""
-        page = np.asarray(actions)
-        if not over.any() or page.ndim != 2 or len(page) != len(over) or page.dtype.kind != "i":
-            return page
-        return np.where(over[:, None], -1, page)
 
     def _pages(self) -> tuple[str, ...]:
         return tuple(rendering.rendered(self._visits, row) for row in range(self.num_envs))
@@ -225,6 +262,27 @@ class SlateVectorEnv(Stage, VectorEnv[dict[str, Any], ArrayLike, NDArray[Any]]):
     def _show(self) -> None:
         if self.render_mode == "human":
             print("\n\n".join(self._pages()))
+
+
+@final
+class SlateVectorEnv(VisitVectorEnv):
+    """Many SlateEnv in one: actions are pages int[B, K]. See VisitVectorEnv."""
+
+    kind: ClassVar[ActionKind] = "slate"
+
+
+@final
+class ItemVectorEnv(VisitVectorEnv):
+    """Many ItemEnv in one: actions are single choices int[B]; only rows whose page is full are asked."""
+
+    kind: ClassVar[ActionKind] = "item"
+
+
+@final
+class ProtoVectorEnv(VisitVectorEnv):
+    """Many ProtoEnv in one: actions are float32[B, P * F]."""
+
+    kind: ClassVar[ActionKind] = "proto"
 
 
 def spread(info: dict[str, NDArray[Any]], row: NDArray[np.int64], n: int) -> dict[str, Any]:

@@ -138,7 +138,7 @@ BAD_SETTINGS: list[tuple[dict[str, Any], str]] = [
     ({"candidates": 5}, "5 candidates cannot fill 10 places"),
     ({"repeats": "ask"}, '"drop" or "answer"; got \'ask\''),
     ({"reward": "clicks"}, "reward 'clicks' is unknown; names are rating, expected, consumed, satisfaction"),
-    ({"observation": "image"}, '"numeric" or "text"; got \'image\''),
+    ({"observation": "image"}, '"history", "text"; got \'image\''),
     ({"history": 0}, "history must be at least 1"),
     ({"render_mode": "rgb_array"}, 'None, "ansi" or "human"'),
     ({"training_log": tiny_log(3, 4)}, "training_log and population number different users"),

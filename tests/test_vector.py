@@ -225,7 +225,7 @@ def test_bad_resets_say_what_is_wrong() -> None:
         env.reset(options={"user_id": [101, 102]})
     with pytest.raises(UnknownIdError, match="unknown user 5"):
         env.reset(options={"user_id": 5})
-    with pytest.raises(ConfigError, match="'users' is unknown; options are user_id, reset_mask"):
+    with pytest.raises(ConfigError, match="'users' is unknown; options are user_id, persona, history, reset_mask"):
         env.reset(options={"users": 5})
     env.reset(seed=0)
     with pytest.raises(ActionError, match=r"shape \(3, 3\), 3 places per user; got shape \(2, 3\)"):

@@ -1,8 +1,7 @@
 """RecommenderContract: what every recommender promises. Inherit it to test your own; plain asserts, for pytest.
 
     class TestMine(RecommenderContract):
-        def recommender(self) -> Recommender:
-            return Mine()
+        recommender = Mine
 
 Knows recommenders by protocol only.
 """
