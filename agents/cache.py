@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simenv.agents.answer_file import AnswerFile
+from simenv.agents.forgetting import forget
 from simenv.agents.language_model import LanguageModel, PartialAnswerError, Prompt
 from simenv.errors import CacheMissError, ConfigError, StoreError
 
@@ -81,6 +82,11 @@ class CachedModel:
         if self.inner is None:
             raise CacheMissError(f"{self.name} is a replay of {self.file.path}: texts are not recorded, only answers.")
         return self.inner.write(prompts, adapters=adapters, max_tokens=max_tokens, seed=seed)
+
+    def forget(self) -> None:
+        """Let the model behind forget, and the file go: the next question opens it again."""
+        self.file.close()
+        forget(self.inner)
 
     def settle(self) -> str:
         """Leave the file in order, and return in words what became of it."""

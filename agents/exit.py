@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from simenv.agents.forgetting import forget
 from simenv.errors import ConfigError
 from simenv.session import UserState
 
@@ -145,6 +146,10 @@ class CombinedExit:
         """Return float64[B]: probability of leaving after the page just answered (0 before the first page)."""
         logit = self.page_logit_shift + self.base.logit(state, activity) + self.hazard.slope(state, activity)
         return np.where(state.page > 0, expit(logit), 0.0)
+
+    def forget(self) -> None:
+        """Let the base let go of what it keeps of earlier questions."""
+        forget(self.base)
 
     def scaled(self, factor: float) -> CombinedExit:
         """Return it with the hazard's satisfaction slopes multiplied; the base is left alone."""

@@ -8,6 +8,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from simenv.agents.forgetting import forget
 from simenv.agents.language_model import LanguageModel, Prompt
 from simenv.agents.prompt import EXIT_OPTIONS
 from simenv.agents.rating_model import Mind
@@ -26,6 +27,10 @@ class ExitAnswer:
     def assumption(self) -> dict[str, str]:
         """The answer was learned from visits in the log."""
         return {"exit.base": "fitted on the visits of the log: the persona's own stay/leave answer"}
+
+    def forget(self) -> None:
+        """Let go of what the language model keeps of earlier questions."""
+        forget(self.model)
 
     def logit(self, state: UserState, activity: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return float64[B] for users after a page; `activity` is in the profile already and is not used again."""

@@ -33,8 +33,9 @@ population then answers alike on every machine."""
 _BASE = "__base__"
 _LINES = 16
 """Suffixes of one user in one forward pass, at most: more are cut into several pages."""
-_SHARED = 512
-"""Suffix tokens from which on one forward pass becomes two on two cores."""
+_SHARED, _SPLIT = 512, 4
+"""Suffix tokens from which on one forward pass becomes several, and how many: never as many as there are cores, since
+answers would then differ in their last bits from machine to machine."""
 _Key = tuple[str | None, tuple[str, ...]]
 """Adapter and prefix."""
 
@@ -148,6 +149,10 @@ class LocalModel:
                 out[rows] = scored
         return out
 
+    def forget(self) -> None:
+        """Let go of the key/values of all prefixes."""
+        self.kept = PrefixStore(self.kept.limit)
+
     def score_plainly(
         self, prompts: Sequence[Prompt], options: Sequence[str], *, adapters: Sequence[str | None]
     ) -> NDArray[np.float32]:
@@ -257,7 +262,11 @@ class LocalModel:
     @property
     def _workers(self) -> int:
         """Forward passes side by side: one per core for small models on a CPU, one at a time for large ones."""
-        return torch.get_num_threads() if self.merged and self.device.type == "cpu" else 1
+        return torch.get_num_threads() if self._side_by_side else 1
+
+    @property
+    def _side_by_side(self) -> bool:
+        return self.merged and self.device.type == "cpu"
 
     def _batches(
         self, pages: Sequence[tuple[_Key, list[int]]], suffix: Mapping[int, list[int]]
@@ -265,7 +274,7 @@ class LocalModel:
         """Yield pages for one forward pass: of one set of weights, of like length, up to a number of tokens."""
         engines = dict.fromkeys(self._engine_of(name) for (name, _), _ in pages)
         total = sum(len(rows) * len(suffix[rows[-1]]) for _, rows in pages)
-        limit = min(self.tokens_per_batch, max(total // self._workers + 1, _SHARED))
+        limit = min(self.tokens_per_batch, max(total // (_SPLIT if self._side_by_side else 1) + 1, _SHARED))
         for engine in engines:
             own = [p for p in pages if self._engine_of(p[0][0]) is engine]
             own.sort(key=lambda page: (len(suffix[page[1][-1]]), len(page[1])))

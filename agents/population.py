@@ -19,6 +19,7 @@ from scipy.special import ndtri
 
 from simenv.agents.choice import Choice
 from simenv.agents.exit import DECAY, ExitModel
+from simenv.agents.forgetting import forget
 from simenv.agents.luck import page_luck
 from simenv.agents.table import TableRatingModel, compile_table
 from simenv.catalogue import Catalogue
@@ -172,6 +173,10 @@ class SimulatedPopulation:
         none = np.empty((len(user), 0), np.int64)
         count = np.zeros(len(user), np.int64)
         return UserState(user, key, count, zero, zero.copy(), zero.copy(), count.copy(), frailty, none)
+
+    def forget(self) -> None:
+        """Let go of what is kept of earlier questions, to save time: answers then depend on none of them, to the bit."""
+        forget(self.rating_model, self.exit)
 
     def respond(self, state: UserState, slate: Slate) -> tuple[Response, UserState]:
         """Return what the users [B] do with the slate [B, K], and what they then know. One rating-model call.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from simenv.agents.crowd import Crowd
 from simenv.agents.cues import Cues, Taste, cues
+from simenv.agents.forgetting import forget
 from simenv.agents.language_model import LanguageModel, Prompt
 from simenv.agents.memory import Memory
 from simenv.agents.prior import Prior
@@ -104,6 +105,10 @@ class LMRatingModel:
         p, off_scale = self.readout.read(logp, prior)
         return Answer(p, off_scale, mind.crowd.item_count[item])
 
+    def forget(self) -> None:
+        """Let go of what the language model keeps of earlier questions."""
+        forget(self.model)
+
     def prior_of(self, known: Cues) -> NDArray[np.float32]:
         """Return the prior's distribution [N, R] for cues [N]."""
         expected = self.prior.expected(known.feature, self.mind.crowd.mean)
@@ -154,6 +159,12 @@ class MemoRatingModel:
             slot[new] = [self._slot[int(u)][i] for u, i in zip(user[new], item[new], strict=True)]
         known = self._store[0] if self._store else self.inner.rate(user, item)
         return Answer(known.p[slot], known.off_scale[slot], known.support[slot])
+
+    def forget(self) -> None:
+        """Let go of all answers."""
+        self._slot.clear()
+        self._store.clear()
+        forget(self.inner)
 
     def _learn(self, user: NDArray[np.int64], item: NDArray[np.int64]) -> None:
         said = self.inner.rate(user, item)

@@ -11,6 +11,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
+from simenv.agents.forgetting import forget
 from simenv.agents.surrogate import SurrogateRatingModel
 from simenv.agents.table import TableRatingModel
 from simenv.errors import ConfigError
@@ -71,6 +72,10 @@ class RoutedRatingModel:
         for n, name in enumerate(ROUTE):
             self._count[name] += int((route == n).sum())
         return Answer(p, off, support)
+
+    def forget(self) -> None:
+        """Let the exact model let go of what it keeps of earlier questions."""
+        forget(self.exact)
 
     def _answered(
         self, user: NDArray[np.int64], item: NDArray[np.int64]
