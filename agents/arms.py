@@ -46,9 +46,9 @@ def parts(population: SimulatedPopulation) -> dict[str, SimulatedPopulation]:
 def disturbed(population: SimulatedPopulation, seed: int) -> dict[str, SimulatedPopulation]:
     """Return the same users with something exchanged or hidden, by name; only what the answers can depend on.
 
-    "persona swapped": the adapter of another persona. "profile swapped": another member's Ms. "memory swapped": another
-    member's Ml is recalled. "user swapped": all evidence (profile, memory and cues, so the prior as well) is another
-    member's; the adapter stays. Members are exchanged in one circle drawn by `seed`: no one keeps their own.
+    "adapter swapped": that of another persona. "persona swapped": another member's Ms and adapter. "memory swapped":
+    another member's Ml is recalled. "user swapped": all evidence (profile, memory and cues, so the prior as well) is
+    another member's; the adapter stays. Members are exchanged in one circle drawn by `seed`: no one keeps their own.
 
     "crowd average hidden": the prompt's line on the crowd is left out. "taste match hidden": so is that on the match.
     The prior is denied the same: the cues behind the line are held at their average over pairs as they occur, in the
@@ -128,14 +128,15 @@ def _thinking(lm: LMRatingModel, **changes: Any) -> LMRatingModel:
     return replace(lm, mind=replace(lm.mind, **changes))
 
 
-def _persona_swapped(lm: LMRatingModel, seed: int) -> LMRatingModel:
+def _adapter_swapped(lm: LMRatingModel, seed: int) -> LMRatingModel:
     names = list(dict.fromkeys(lm.mind.adapter))
     other = dict(zip(names, (names[i] for i in derangement(len(names), seed)), strict=True))
     return _thinking(lm, adapter=tuple(other[a] for a in lm.mind.adapter))
 
 
-def _profile_swapped(lm: LMRatingModel, seed: int) -> LMRatingModel:
-    return _thinking(lm, profiles=lm.mind.profiles.take(_other(lm.mind, seed)))
+def _persona_swapped(lm: LMRatingModel, seed: int) -> LMRatingModel:
+    mind, other = lm.mind, _other(lm.mind, seed)
+    return _thinking(lm, profiles=mind.profiles.take(other), adapter=tuple(mind.adapter[o] for o in other))
 
 
 def _memory_swapped(lm: LMRatingModel, seed: int) -> LMRatingModel:
@@ -186,8 +187,8 @@ def _several(lm: LMRatingModel) -> bool:
 
 _Arm = tuple[Callable[[LMRatingModel], bool], Callable[[LMRatingModel, int], LMRatingModel]]
 _ARMS: dict[str, _Arm] = {
-    "persona swapped": (lambda lm: _prompted(lm) and len(set(lm.mind.adapter)) > 1, _persona_swapped),
-    "profile swapped": (lambda lm: _prompted(lm) and _several(lm), _profile_swapped),
+    "adapter swapped": (lambda lm: _prompted(lm) and len(set(lm.mind.adapter)) > 1, _adapter_swapped),
+    "persona swapped": (lambda lm: _prompted(lm) and _several(lm), _persona_swapped),
     "memory swapped": (
         lambda lm: _prompted(lm) and _several(lm) and lm.mind.writer.settings.memories > 0,
         _memory_swapped,

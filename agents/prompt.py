@@ -39,8 +39,9 @@ class PromptSettings:
     """Show the item's crowd average and how many stand behind it (the conformity dial)."""
     match: bool = True
     """Show the taste match: what similar items and like-minded people say about this user and item."""
-    total: bool = True
-    """End the taste match with the rating that the prior expects."""
+    total: bool = False
+    """Say too what rating the prior expects. It holds all cues in one number, so that a model that is shown it reads
+    little else of Ms and Ml; without it the pool is as good (docs/log.md)."""
     genres: bool = True
     """Show the item's genres."""
     summary: bool = False
@@ -66,7 +67,7 @@ PRESET = {
     "words": PromptSettings(profile="words", reasons=True, memories=3, summary=True, cast=True),
     "paper": PromptSettings("words", memories=1, reasons=True, mix=1.0, match=False, summary=True, cast=True),
     "content": PromptSettings(memories=3, mix=1.0, crowd=False, match=False),
-    "cue-only": PromptSettings(memories=0, genres=False),
+    "cue-only": PromptSettings(memories=0, genres=False, total=True),
 }
 """compact: the embedded default. plain: the same without Ml. words: for pretrained models. paper: Thakur et al. 2025
 (k = 1 by text, crowd average, no taste match). content: no collaborative cue at all. cue-only: nothing but numbers."""
@@ -192,8 +193,8 @@ class PromptWriter:
             parts.append(f" Crowd{_plain(cues.item_mean[n])} by {crowd_word(cues.item_count[n])}.")
         if s.match and not hide[1]:
             near = _signed(cues.similar[n]) if cues.similar_weight[n] > 0 else " none"
-            total = f", in all{_plain(expected)}" if s.total else ""
-            parts.append(f" Match{near}{_signed(cues.likeminded[n])}{total}.")
+            parts += [f" Match{near}", f"{_signed(cues.likeminded[n])}."]  # apart: few texts to read into tokens
+            parts += [f" In all{_plain(expected)}."] if s.total else []
         return (*parts, self.question)
 
     def exit_suffix(self, page: int, utility: float, best: float, repeat: float) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ class Readout:
 
 
 def fit_readout(
-    logp: NDArray[np.floating], prior: NDArray[np.floating], place: NDArray[np.int64], damping: float = 0.1
+    logp: NDArray[np.floating], prior: NDArray[np.floating], place: NDArray[np.int64], damping: float = 0.01
 ) -> Readout:
     """Return the pool of least log-loss for true places [N] on the scale; a convex problem with two numbers.
 

@@ -18,6 +18,7 @@ from simenv.evaluation.fidelity.card import Card
 from simenv.evaluation.fidelity.replay import replay
 from simenv.evaluation.fidelity.study import Fidelity
 from simenv.evaluation.rating import Prediction
+from simenv.recommenders.registry import KNOWN, by_name
 from simenv.study.builder import Build, builder
 from simenv.training.pipeline import TrainSettings
 
@@ -43,6 +44,7 @@ class Run:
         place = self.folder / "cards" / arm
         usual = {"build": self.build(arm), "control": self.build(arm, dealt=True), "folder": place}
         named = {"arms": parts, "disturb": disturbed, "provenance": {"protocol": protocol.note}, "progress": _said}
+        named |= {"recommenders": by_name(KNOWN)}  # they learn from the simulator's rows: the card says so
         chosen: dict[str, Any] = usual | named | {"catalogue": self.catalogue, "external": external} | others
         card = self.settings.run(log=self.log, split=protocol.split, **chosen)
         card.save(place)

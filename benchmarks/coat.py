@@ -1,25 +1,28 @@
 """Coat: who orders recommenders as ratings of randomly drawn coats do? The protocol stands in simenv/study/coat.py.
 
 python benchmarks/coat.py DATA [--splits 20] [--reduced 20] [--crossed 10] [--out FOLDER]
-python benchmarks/coat.py DATA --exposure     with one cue more, added after the random ratings had been opened
 python benchmarks/coat.py stand-in            the made-up Coat on which all of it was developed; records nothing
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from recording import record
 
-from simenv.agents.crowd import CrowdSettings
 from simenv.datasets import load
 from simenv.evaluation.report import Report
 from simenv.study.coat import CoatStudy, coat, table, verdict
 from simenv.study.coat_stand_in import stand_in
+
+PROTOCOL = (
+    "The registered run, its recipe frozen before the random ratings were opened, is coat-registered.json. This one "
+    "has the recipe of today, which was changed after they had been opened: the prior also knows which genres a user "
+    "chooses and avoids."
+)
 
 
 def main(
@@ -27,16 +30,11 @@ def main(
     splits: Annotated[int, typer.Option(help="splits of the chosen ratings")] = 20,
     reduced: Annotated[int, typer.Option(help="of these, with users whose prompts hold less")] = 20,
     crossed: Annotated[int, typer.Option(help="of these, with doubly robust sums around simulated users")] = 10,
-    exposure: Annotated[
-        bool, typer.Option("--exposure", help="the prior also knows which kinds of items users choose; exploratory")
-    ] = False,
     out: Annotated[Path, typer.Option(help="where finished splits are kept")] = Path("runs/coat"),
 ) -> None:
     started = time.time()
     dataset = stand_in(0)[0] if data == "stand-in" else load(data)
     study = CoatStudy(reduced=reduced, crossed=crossed)
-    if exposure:
-        study = replace(study, recipe=replace(study.recipe, crowd=CrowdSettings(exposure=True)))
 
     def progress(done: int, size: int, what: str) -> None:
         print(f"{time.time() - started:6.0f} s  {done}/{size}  {what}", flush=True)
@@ -46,19 +44,15 @@ def main(
     if data == "stand-in":
         return
     command = f"python benchmarks/coat.py DATA --splits {splits} --reduced {reduced} --crossed {crossed}"
-    command += " --exposure" if exposure else ""
     drawn = dataset.random_exposure
     assert drawn is not None
     prints = {dataset.name: dataset.log.fingerprint, f"{dataset.name}, drawn at random": drawn.fingerprint}
-    note = "exploratory: the cue was added after the random ratings had been opened" if exposure else "as registered"
     values = {
-        "protocol": note,
+        "protocol": PROTOCOL,
         "settings": {"recipe": repr(study.recipe), "folds": study.folds, "places": study.places},
         **result,
     }
-    print(
-        record("coat-exposure" if exposure else "coat", values, command=command, seed=0, data=prints, started=started)
-    )
+    print(record("coat", values, command=command, seed=0, data=prints, started=started))
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ class TrainSettings:
     """Hugging Face name or path of a causal LM; None: the embedded model, trained here from nothing."""
     size: WorldModelSize = field(default_factory=WorldModelSize)
     """Shape of the embedded model."""
-    world: LearnSettings = field(default_factory=LearnSettings)
+    world: LearnSettings = field(default_factory=lambda: LearnSettings(steps=800))
     """Training of the embedded model."""
     lora: LoraSettings = field(default_factory=LoraSettings)
     """Training of the adapters."""

@@ -68,7 +68,7 @@ def prior(population: SimulatedPopulation) -> NDArray[np.float32]:
 
 
 def expected_in_prompt(population: SimulatedPopulation) -> list[str]:
-    return [re.findall(r"in all (\S+)\.", t)[0] for t in texts(population)]
+    return [re.findall(r"In all (\S+)\.", t)[0] for t in texts(population)]
 
 
 @given(n=st.integers(2, 60), seed=st.integers(0, 9))
@@ -114,8 +114,8 @@ def test_arms_are_new_populations(tiny_population: SimulatedPopulation) -> None:
         np.testing.assert_allclose(population.rating_model.rate(USER, ITEM).p.sum(axis=1), 1, atol=1e-5)
 
 
-def test_personas_swapped(tiny_population: SimulatedPopulation) -> None:
-    swapped = disturbed(tiny_population, 0)["persona swapped"]
+def test_adapters_swapped(tiny_population: SimulatedPopulation) -> None:
+    swapped = disturbed(tiny_population, 0)["adapter swapped"]
     own, other = model(tiny_population).mind.adapter, model(swapped).mind.adapter
     assert set(own) == set(other) == {"persona-1", "persona-2"}
     assert all(a != b for a, b in zip(own, other, strict=True))
@@ -124,12 +124,13 @@ def test_personas_swapped(tiny_population: SimulatedPopulation) -> None:
     assert np.abs(swapped.rating_model.rate(USER, ITEM).p - tiny_population.rating_model.rate(USER, ITEM).p).max() > 0
 
 
-def test_profiles_swapped(tiny_population: SimulatedPopulation) -> None:
-    swapped = disturbed(tiny_population, 3)["profile swapped"]
+def test_personas_swapped(tiny_population: SimulatedPopulation) -> None:
+    swapped = disturbed(tiny_population, 3)["persona swapped"]
     other = derangement(12, 3)
     assert suffixes(swapped) == suffixes(tiny_population)
     assert prefixes(swapped) == [model(tiny_population).mind.prefix(int(other[u])) for u in USER]
-    assert model(swapped).mind.adapter == model(tiny_population).mind.adapter
+    adapter = model(tiny_population).mind.adapter
+    assert model(swapped).mind.adapter == tuple(adapter[o] for o in other)
     np.testing.assert_array_equal(prior(swapped), prior(tiny_population))
 
 
@@ -166,6 +167,7 @@ def test_users_swapped(tiny_population: SimulatedPopulation) -> None:
 
 def test_the_crowd_average_is_hidden_from_both(tiny_population: SimulatedPopulation) -> None:
     """Another crowd average, said by many or by nobody, changes not a letter and no probability."""
+    tiny_population = with_prompt(tiny_population, replace(PRESET["compact"], total=True))
     hidden, lm = disturbed(tiny_population, 0)["crowd average hidden"], model(tiny_population)
     assert all("Crowd" in t for t in texts(tiny_population))
     assert not any("Crowd" in t for t in texts(hidden))
@@ -183,9 +185,10 @@ def test_the_crowd_average_is_hidden_from_both(tiny_population: SimulatedPopulat
 
 
 def test_the_taste_match_is_hidden_from_both(tiny_population: SimulatedPopulation) -> None:
+    tiny_population = with_prompt(tiny_population, replace(PRESET["compact"], total=True))
     hidden = disturbed(tiny_population, 0)["taste match hidden"]
-    assert all("Match" in t and "in all" in t for t in texts(tiny_population))
-    assert not any("Match" in t or "in all" in t for t in texts(hidden))
+    assert all("Match" in t and "In all" in t for t in texts(tiny_population))
+    assert not any("Match" in t or "In all" in t for t in texts(hidden))
     assert all("Crowd" in t for t in texts(hidden))
     crowd = model(hidden).mind.crowd
     for population, moves in ((hidden, False), (tiny_population, True)):
@@ -255,7 +258,7 @@ def test_codes_stand_for_one_thing_each() -> None:
 
 
 ALL = [
-    "persona swapped", "profile swapped", "memory swapped", "user swapped", "crowd average hidden",
+    "adapter swapped", "persona swapped", "memory swapped", "user swapped", "crowd average hidden",
     "taste match hidden", "opaque titles",
 ]  # fmt: skip
 Change = Callable[[SimulatedPopulation], SimulatedPopulation]
@@ -270,13 +273,13 @@ def one_voice(population: SimulatedPopulation) -> SimulatedPopulation:
     ("change", "absent"),
     [
         (lambda p: p, set()),
-        (one_voice, {"persona swapped"}),
+        (one_voice, {"adapter swapped"}),
         (lambda p: with_prompt(p, PRESET["plain"]), {"memory swapped"}),
         (lambda p: with_prompt(p, PRESET["paper"]), {"taste match hidden"}),
         (lambda p: with_prompt(p, PRESET["content"]), {"taste match hidden", "crowd average hidden"}),
         (
             lambda p: with_readout(p, Readout(arm="prior")),
-            {"persona swapped", "profile swapped", "memory swapped", "opaque titles"},
+            {"adapter swapped", "persona swapped", "memory swapped", "opaque titles"},
         ),
     ],
 )
@@ -322,4 +325,4 @@ def test_a_seed_deals_the_same(tiny_population: SimulatedPopulation) -> None:
     for name in ALL:
         assert texts(one[name]) == texts(same[name])
     changed: list[Any] = [n for n in ALL if texts(one[n]) != texts(other[n])]
-    assert {"profile swapped", "memory swapped", "user swapped", "opaque titles"} <= set(changed)
+    assert {"persona swapped", "memory swapped", "user swapped", "opaque titles"} <= set(changed)

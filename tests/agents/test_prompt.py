@@ -130,7 +130,7 @@ def test_without_neighbours_there_is_a_word_and_no_zero() -> None:
     m = mind(tiny_log(), PRESET["compact"])
     known = cues(m.crowd, m.taste, np.array([2]), np.array([5]))
     alone = replace(known, similar=np.zeros(1, np.float32), similar_weight=np.zeros(1, np.float32))
-    assert " Match none " in m.writer.suffix(5, alone, 0, 3.0)[-2]
+    assert " Match none " in "".join(m.writer.suffix(5, alone, 0, 3.0))
 
 
 def test_the_most_similar_memory_stands_next_to_the_item() -> None:
@@ -191,7 +191,7 @@ def test_every_cue_is_one_token(scale: RatingScale, near: float, like: float, we
     one = {"item_mean": value, "item_count": 3, "similar": near, "similar_weight": weight, "likeminded": like}
     one["spread"] = 1.0
     known = Cues(**{k: np.array([v], np.float32) for k, v in one.items()}, feature=np.zeros((1, 1), np.float32))
-    writer = PromptWriter(tiny_catalogue(tiny_log().items), scale, PRESET["compact"])
+    writer = PromptWriter(tiny_catalogue(tiny_log().items), scale, replace(PRESET["compact"], total=True))
     found, tokens = written(scale, writer.suffix(3, known, 0, value)[1:])
     assert sum(found.values()) == (4 if weight > 0 else 3)
     assert tokens == found
