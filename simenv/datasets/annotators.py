@@ -161,7 +161,8 @@ def of_log(log: InteractionLog, catalogue: Catalogue, *, name: str = "ratings", 
     """Return ratings as labels: the text is the catalogue's line of the item, the classes are the scale's values."""
     texts, item = item_texts(catalogue)
     joined = len(catalogue) - len(texts)
-    note = f"{note} {joined} items read like another one and share its text.".strip()
+    if joined:
+        note = f"{note} {joined} items read like another one and share its text.".strip()
     options = tuple(f"{v:g}" for v in log.scale.values)
     value = log.scale.encode(log.rating)[:, None]
     label = Label("rating", options)

@@ -1,1 +1,4 @@
-"""Two ways to be personal: one experiment over (user, text, label) data, its arms, heads and report."""
+"""Ways to make a language model personal, as arms of one experiment: prompt, generation, head; person or none.
+
+After "Personalized Large Language Models" (Wozniak et al. 2024, arXiv 2402.09269).
+"""
