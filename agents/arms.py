@@ -20,7 +20,10 @@ from simenv.agents.memory import Memory
 from simenv.agents.opaque import opaque
 from simenv.agents.population import SimulatedPopulation
 from simenv.agents.prior import Prior
+from simenv.agents.profile import Profiles
 from simenv.agents.rating_model import LMRatingModel, MemoRatingModel, Mind
+from simenv.agents.written import renamer
+from simenv.catalogue import Catalogue
 from simenv.errors import ConfigError
 from simenv.randomness import generator
 
@@ -169,12 +172,31 @@ def _hiding(lm: LMRatingModel, columns: tuple[str, ...], seed: int, **line: bool
 def _opaque_titles(lm: LMRatingModel, seed: int) -> LMRatingModel:
     mind = lm.mind
     coded = opaque(mind.writer.catalogue, seed)
+    memory, profiles = _worded(mind, coded)
     return _thinking(
         lm,
         writer=replace(mind.writer, catalogue=coded),
-        memory=replace(mind.memory, catalogue=coded),
-        profiles=replace(mind.profiles, catalogue=coded),
+        memory=replace(memory, catalogue=coded),
+        profiles=replace(profiles, catalogue=coded),
     )
+
+
+def _worded(mind: Mind, coded: Catalogue) -> tuple[Memory, Profiles]:
+    """Return memory and profiles in whose written words the users' items and their people carry other names."""
+    memory, profiles = mind.memory, mind.profiles
+    if memory.notes is None and not profiles.written:
+        return memory, profiles
+    known = mind.writer.catalogue
+    own = {int(u): renamer(known, coded, memory.item[memory.user == u].tolist()) for u in np.unique(memory.user)}
+    if memory.notes is not None:
+        memory = replace(memory, notes=memory.notes.map(lambda entry, text: own[int(memory.user[entry])](text)))
+    member = np.empty(len(profiles), np.int64)
+    member[mind.row[mind.row >= 0]] = np.flatnonzero(mind.row >= 0)
+    stages = (
+        tuple(replace(s, description=own[int(u)](s.description)) for s in of)
+        for u, of in zip(member, profiles.written, strict=False)
+    )
+    return memory, replace(profiles, written=tuple(stages))
 
 
 def _prompted(lm: LMRatingModel) -> bool:
@@ -218,7 +240,8 @@ def _exchanged(mind: Mind, other: Ints) -> Memory:
     order = np.argsort(user, kind="stable")
     columns = {n: getattr(memory, n)[order] for n in ("item", "rating", "residual", "simulated")}
     time = None if memory.time is None else memory.time[order]
-    return replace(memory, user=user[order], time=time, offset=memory.offset[source], **columns)
+    notes = None if memory.notes is None else memory.notes.take(order)
+    return replace(memory, user=user[order], time=time, offset=memory.offset[source], notes=notes, **columns)
 
 
 def _blind(lm: LMRatingModel, columns: tuple[str, ...], seed: int) -> Prior:
