@@ -2,7 +2,7 @@
 
 python benchmarks/ablation_ml100k.py DATA [--seeds 0,1,2]
 
-Judged on the half of the users on which recipes are developed (see loop_ml100k.py); the other half is not touched.
+Judged on the half of the users on which recipes are developed (`protocols.development_half`); the other half is not touched.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from loop_ml100k import eligible
+from protocols import development_half, eligible
 from recording import record
 from scipy.sparse import csr_matrix
 
@@ -168,8 +168,8 @@ def main(
 ) -> None:
     started = time.time()
     dataset = load(data)
-    users = eligible(dataset.log, "dev")
-    split = dataset.log.split("user_time", 0.6, users=eligible(dataset.log, "all"))
+    users = development_half(dataset.log)
+    split = dataset.log.split("user_time", 0.6, users=eligible(dataset.log))
     split = replace(split, future=split.future.of_users(users))
     truth = Truth(split.future.user, split.future.rating, dataset.log.scale)
     values: dict[str, object] = {"users": len(users), "pairs": len(split.future), "split": split.note, "half": "dev"}

@@ -48,7 +48,7 @@ def record(
 
     """
     if not name or Path(name).name != name or name.startswith("."):
-        raise ValueError(f"a result's name must be a plain file name such as 'loop-ml100k'; got {name!r}.")
+        raise ValueError(f"a result's name must be a plain file name such as 'fidelity-ml-100k'; got {name!r}.")
     content = {
         "name": name,
         "command": command,
