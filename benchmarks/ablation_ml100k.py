@@ -2,7 +2,8 @@
 
 python benchmarks/ablation_ml100k.py DATA [--seeds 0,1,2]
 
-Judged on the half of the users on which recipes are developed (`protocols.development_half`); the other half is not touched.
+Judged on the half of the users on which recipes are developed (`protocols.development_half`);
+the other half is not touched.
 """
 
 from __future__ import annotations
