@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from simenv.cli import benchmark, compare, compile, demo, fidelity, info, inspect, reproduce, train
+from simenv.cli import benchmark, compare, compile, demo, distil, fidelity, info, inspect, reproduce, train
 from simenv.cli.console import Guarded, patient_threads
 
 __all__ = ["app", "main"]
@@ -34,6 +34,7 @@ def _about() -> None:
     Look:    simenv inspect my-users 42 --item 1193         what one of them is, remembers and answers
              simenv compare my-users popular als --user 42  two recommenders before the same user
              simenv info my-users                           what a population is made of and what it assumes
+    Words:   simenv distil ratings.csv --out told --model NAME --base-url URL   profiles and reasons by any LLM
     Faster:  simenv compile my-users                        every answer once, then environments at memory speed
     Again:   simenv reproduce table1 ml-100k runs/table1    published experiments, with the yardsticks they left out
 
@@ -47,6 +48,7 @@ for name, module in (("demo", demo), ("train", train), ("benchmark", benchmark),
     app.command(name, no_args_is_help=module is not demo)(module.command)
 for name, module in (("fidelity", fidelity), ("inspect", inspect), ("compare", compare), ("info", info)):
     app.command(name, no_args_is_help=module is not info)(module.command)
+app.command("distil", no_args_is_help=True)(distil.command)
 app.add_typer(reproduce.app, name="reproduce")
 
 

@@ -44,6 +44,8 @@ class Make:
     """Weight of text in recall; None: the preset's."""
     embedder: str = "tfidf"
     random_personas: bool = False
+    distiller: str | None = None
+    """Folder made by `simenv distil`; None: Ms and Ml are counted."""
 
     def settings(self) -> TrainSettings:
         """Return the settings of the pipeline."""
@@ -113,6 +115,9 @@ def command(
     ] = None,
     embedder: Annotated[str, typer.Option(help="Of texts: tfidf, glove:FOLDER, or st:NAME.")] = "tfidf",
     random_personas: Annotated[bool, typer.Option(help="Deal personas at random: the control arm.")] = False,
+    distiller: Annotated[
+        Path | None, typer.Option(help="Take Ms and Ml from a folder made by `simenv distil`. Default: by counting.")
+    ] = None,
     base: Annotated[
         str | None,
         typer.Option(help="Hugging Face name or path of a causal language model. Default: a small one, trained here."),
@@ -159,7 +164,7 @@ def command(
     how = Cut(users, min_ratings, max_ratings, cast(Any, one_of(split, kinds, "--split")), fraction, share, seed)
     make = Make(
         prompt, base, personas, arm, exit, steps, lora_steps, size, page_of(share), seed,
-        memories, mix, embedder, random_personas,
+        memories, mix, embedder, random_personas, None if distiller is None else str(distiller.resolve()),
     )  # fmt: skip
     trial = Trial.of(made.log, how)
     say(f"{made.name}: {len(made.log)} ratings. {made.note} {trial.note}.")
@@ -179,15 +184,23 @@ def run(trial: Trial, catalogue: Any, make: Make, folder: Path, data: str) -> Si
 
     quiet_libraries()
     origin = {"data": data, "cut": trial.note}
+    settings, told = make.settings(), None
+    if make.distiller is not None:
+        from simenv.training.ground import by_counting
+        from simenv.training.llm.folder import FolderDistiller
+
+        told = FolderDistiller.load(make.distiller, by_counting(settings))
+        origin |= {"distiller": f"{told.account['model']} {told.account['written'][:16]}"}
     with training_bars() as show:
         return train(
             trial.judge,
             catalogue,
             trial.member,
             folder,
-            make.settings(),
+            settings,
             cut=trial.cut,
             training_log=trial.contestants,
+            distiller=told,
             provenance=origin,
             show=show,
         )

@@ -1,0 +1,1 @@
+"""Distilling by a language model: histories in, words out; every answer checked, kept, paid for once."""
