@@ -25,6 +25,8 @@ body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
   max-width: 70rem; padding: 0 1rem; }
 h1 { font-size: 1.6rem; margin-bottom: .4rem } h2 { font-size: 1.15rem; margin-top: 2.2rem }
 .verdict { font-size: 1.15rem; border-left: .3rem solid var(--fitted); padding: .3rem 0 .3rem 1rem; margin: 1rem 0 }
+.light { display: inline-block; width: .8em; height: .8em; border-radius: 50%; margin-right: .5em }
+.light.green { background: #1a8f3c } .light.amber { background: #e69500 } .light.red { background: #d1242f }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: bottom }
@@ -42,7 +44,7 @@ figure { margin: 1.2rem 0; max-width: 46rem } figure svg { width: 100%; height: 
 <body>
 <main>
 <h1>{{ report.title }}</h1>
-<p class="verdict">{{ report.verdict }}</p>
+<p class="verdict">{% if light %}<span class="light {{ light }}"></span>{% endif %}{{ report.verdict }}</p>
 {% for section in report.sections %}
 <section>
 <h2>{{ section.title }}</h2>
@@ -91,5 +93,10 @@ def _template() -> Template:
 
 
 def render(report: Report) -> str:
-    """Return the page. Figures go in as they are: `Figure` has refused active ones."""
-    return _template().render(report=report, svg=Markup)
+    """Return the page. Figures go in as they are: `Figure` has refused active ones.
+
+    A verdict that begins with GREEN, AMBER or RED and a colon gets a light of that colour before its words.
+    """
+    word = report.verdict.partition(":")[0]
+    light = word.lower() if word in ("GREEN", "AMBER", "RED") else None
+    return _template().render(report=report, light=light, svg=Markup)

@@ -187,3 +187,12 @@ def test_no_table_is_wider_than_the_terminal_nor_cuts_a_heading() -> None:
     assert max(map(len, text.splitlines())) <= 66
     assert text.count("measured") == 3
     assert "(0.500..1.500)" in text
+
+
+@pytest.mark.parametrize(
+    ("verdict", "light"),
+    [("GREEN: all met.", "green"), ("AMBER: 3 of 4.", "amber"), ("RED: no.", "red"), ("Redder is better.", None)],
+)
+def test_a_light_shows_its_colour(verdict: str, light: str | None) -> None:
+    page = Report("Card", verdict).to_html()
+    assert [c for c in ("green", "amber", "red") if f'<span class="light {c}">' in page] == ([light] if light else [])
