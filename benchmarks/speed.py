@@ -1,10 +1,11 @@
 """Speed: how many answers, pages and visits a second, as ratios measured in one run.
 
-python benchmarks/speed.py DATA [--sardine] [--out FOLDER]
+python benchmarks/speed.py DATA [--peers] [--out FOLDER]
 
 Weights are those of a few training steps: speed does not depend on what a model has learned, only on its shape. The
 vector environment holds 64 users with slates of 10; nothing is remembered between steps (no answer cache), key/values
-of prefixes are. Every number has its model size, memories k and mean tokens beside it.
+of prefixes are. Every number has its model size, memories k and mean tokens beside it. `--peers` measures SARDINE and
+RecLab in the same run (pip install sardine-rec RecLab).
 """
 
 from __future__ import annotations
@@ -98,17 +99,17 @@ def language(population: SimulatedPopulation) -> LMRatingModel:
     return inner
 
 
-def pages(population: Any, seed: int = 0, users: int = USERS) -> Callable[[], int]:
+def pages(population: Any, seed: int = 0, users: int = USERS, size: int = SLATE) -> Callable[[], int]:
     """Return a function that plays one step of a vector environment and returns the items answered."""
-    env = SlateVectorEnv(population, users, slate_size=SLATE, max_pages=10)
+    env = SlateVectorEnv(population, users, slate_size=size, max_pages=10)
     rng = np.random.default_rng(seed)
     env.reset(seed=seed)
     item = len(population.items)
 
     def step() -> int:
-        slate = np.argpartition(rng.random((users, item)), SLATE, axis=1)[:, :SLATE]
+        slate = np.argpartition(rng.random((users, item)), size, axis=1)[:, :size]
         env.step(slate)
-        return users * SLATE
+        return users * size
 
     return step
 
@@ -154,10 +155,39 @@ def tokens_of(lm: LMRatingModel) -> dict[str, float]:
     }
 
 
-def matmul_rate() -> float:
-    """Return measured float32 multiply-add operations a second (2 per pair) of 1024 x 1024 matrices."""
-    a = torch.randn(1024, 1024)
+def matmul_rate(dtype: torch.dtype) -> float:
+    """Return measured multiply-add operations a second (2 per pair) of 1024 x 1024 matrices."""
+    a = torch.randn(1024, 1024).to(dtype)
     return rate_of(lambda: 2 * 1024**3 if (a @ a) is not None else 0, seconds=2)
+
+
+def spoken_by(lm: LMRatingModel, personas: int) -> LMRatingModel:
+    """Return the model with so many of its adapters in use, members dealt in turn."""
+    names = sorted({a for a in lm.mind.adapter if a})[:personas]
+    dealt = tuple(names[n % len(names)] for n in range(len(lm.mind.adapter)))
+    return replace(lm, mind=replace(lm.mind, adapter=dealt))
+
+
+def recalling(lm: LMRatingModel, k: int) -> LMRatingModel:
+    """Return the model with k memories in each prompt."""
+    writer = lm.mind.writer
+    return replace(lm, mind=replace(lm.mind, writer=replace(writer, settings=replace(writer.settings, memories=k))))
+
+
+def sweeps(population: SimulatedPopulation) -> dict[str, dict[str, float]]:
+    """Return answers a second of the default shape by slate size, users, personas and memories."""
+    lm = language(population)
+    plain = population.with_(rating_model=lm)
+
+    def rate(changed: LMRatingModel) -> float:
+        return rate_of(pages(population.with_(rating_model=changed)), seconds=3)
+
+    return {
+        "slate size": {str(k): rate_of(pages(plain, size=k), seconds=3) for k in (1, 5, 10, 20)},
+        "users": {str(n): rate_of(pages(plain, users=n), seconds=3) for n in (1, 4, 16, 64, 256)},
+        "personas": {str(n): rate(spoken_by(lm, n)) for n in range(1, PERSONAS + 1)},
+        "memories": {str(k): rate(recalling(lm, k)) for k in (0, 1, 3, 5, 10)},
+    }
 
 
 def forward_flops(lm: LMRatingModel, size: WorldModelSize, suffix: float) -> float:
@@ -195,11 +225,11 @@ def shape(data: Any, name: str, out: Path, naive: int) -> dict[str, object]:
         "parameters": sum(p.numel() for p in lm.model.base.parameters()),  # type: ignore[attr-defined]
         "personas": PERSONAS,
         "linear_flops_per_item": flops,
-        "share_of_matmul_rate": rate * flops / matmul_rate(),
+        "share_of_float32_matmul_rate": rate * flops / matmul_rate(torch.float32),
+        "share_of_bfloat16_matmul_rate": rate * flops / matmul_rate(torch.bfloat16),
         "prompts_written_per_second": words,
         "cues_per_second": known,
         "one_taken_away": taken,
-        "users": {str(n): rate_of(pages(uncached, users=n)) for n in (1, 4, 16, 64)},
         "prefix_store_bytes": lm.model.kept.bytes,  # type: ignore[attr-defined]
     }
 
@@ -257,9 +287,25 @@ def sardine() -> dict[str, float]:
     return {"slates_per_second, single": rate_of(steps), "slates_per_second, 64 in sync": rate_of(wide)}
 
 
+def reclab() -> float:
+    """Return slates a second of RecLab's topics environment, 64 users who all want a slate (pip install RecLab)."""
+    from reclab.environments.topics import Topics  # type: ignore[import-not-found]
+
+    env = Topics(num_topics=19, num_users=USERS, num_items=1682, rating_frequency=1.0, num_init_ratings=1000)
+    env.seed(0)
+    env.reset()
+    rng = np.random.default_rng(0)
+
+    def step() -> int:
+        env.step(np.argpartition(rng.random((USERS, 1682)), SLATE, axis=1)[:, :SLATE])
+        return USERS
+
+    return rate_of(step)
+
+
 def main(
     data: Annotated[Path, typer.Argument(help="MovieLens-100K: folder or zip")],
-    other: Annotated[bool, typer.Option("--sardine", help="also measure SARDINE (pip install sardine-rec)")] = False,
+    peers: Annotated[bool, typer.Option("--peers", help="also measure SARDINE and RecLab")] = False,
     naive: Annotated[int, typer.Option(help="prompts of the naive loop")] = 60,
     out: Annotated[Path, typer.Option(help="where populations are built")] = Path("runs/speed"),
 ) -> None:
@@ -269,10 +315,12 @@ def main(
     population = populate(dataset, *SHAPES["0.36 M, no Ml"], out / "0.36-M-no-Ml")
     values["table"] = table_rates(population, out)
     values["overhead_microseconds"] = overhead(population)
-    if other:
+    values["sweep"] = sweeps(populate(dataset, *SHAPES["0.36 M, k = 3 (the default)"], out / "sweep"))
+    if peers:
         values["sardine"] = sardine()
+        values["reclab"] = {"slates_per_second, 64 users": reclab()}
     values["peak_memory_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    command = "python benchmarks/speed.py DATA" + (" --sardine" if other else "")
+    command = "python benchmarks/speed.py DATA" + (" --peers" if peers else "")
     print(
         record(
             "speed-cpu", values, command=command, seed=0, data={dataset.name: dataset.log.fingerprint}, started=started
