@@ -30,10 +30,16 @@ from simenv.training.personal.tune import TuneSettings
 SETTINGS = {
     "studemo": ExperimentSettings(text_tokens=128, example_tokens=48, tune=TuneSettings(epochs=12, patience=3)),
     "md-agreement": ExperimentSettings(
-        text_tokens=64, example_tokens=48, tune=TuneSettings(epochs=4), embedded=EmbeddedSettings(steps=200)
+        text_tokens=64,
+        example_tokens=48,
+        tune=TuneSettings(epochs=3, patience=1, rate=7e-4),
+        embedded=EmbeddedSettings(steps=200),
     ),
     "ml100k": ExperimentSettings(
-        text_tokens=32, example_tokens=32, tune=TuneSettings(epochs=4), embedded=EmbeddedSettings(steps=100)
+        text_tokens=32,
+        example_tokens=32,
+        tune=TuneSettings(epochs=4, patience=1),
+        embedded=EmbeddedSettings(steps=100),
     ),
 }
 BUSY = {"studemo": (1, None), "md-agreement": (20, None), "ml100k": (20, 400)}

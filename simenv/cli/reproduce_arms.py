@@ -32,6 +32,7 @@ def command(
     users: Annotated[int | None, typer.Option(help="At most so many users.")] = None,
     examples: Annotated[int, typer.Option(help="n of Q-nS.")] = 4,
     epochs: Annotated[int | None, typer.Option(help="Epochs of tuning at most.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps in which our own base reads texts. Default: 300.")] = None,
     rank: Annotated[int, typer.Option(help="Rank of a LoRA; 0: tune all weights.")] = 0,
     four_bit: Annotated[bool, typer.Option("--four-bit", help="Load the base in 4 bits (GPU, bitsandbytes).")] = False,
     text_tokens: Annotated[int, typer.Option(help="Tokens of a text that are read.")] = 192,
@@ -62,7 +63,9 @@ def command(
     from simenv.training.personal.findings import Findings
 
     quiet_libraries()
-    how = settings(arms, one_of(kind, ("decoder", "encoder-decoder"), "--kind"), examples, epochs, rank, four_bit)
+    how = settings(
+        arms, one_of(kind, ("decoder", "encoder-decoder"), "--kind"), examples, epochs, rank, four_bit, steps
+    )
     known = judgements(data, task, seed).of_busy_users(least, users)
     say(f"{known.name}: {len(known)} judgements. {known.note}")
     experiment = Experiment(known, replace(how, text_tokens=text_tokens), folder, base, seed)
@@ -85,7 +88,9 @@ def judgements(source: str, task: str | None, seed: int) -> Annotations:
     return of_ratings(dataset(source, seed, {})) if found is None else found
 
 
-def settings(arms: str, kind: str, examples: int, epochs: int | None, rank: int, four_bit: bool) -> ExperimentSettings:
+def settings(
+    arms: str, kind: str, examples: int, epochs: int | None, rank: int, four_bit: bool, steps: int | None
+) -> ExperimentSettings:
     """Return the experiment's settings from options."""
     from simenv.training.personal.arm import ARMS
     from simenv.training.personal.base import EmbeddedSettings, PeftSettings
@@ -95,6 +100,7 @@ def settings(arms: str, kind: str, examples: int, epochs: int | None, rank: int,
     names = tuple(ARMS) if arms == "all" else tuple(part.strip() for part in arms.split(","))
     tune = TuneSettings() if epochs is None else TuneSettings(epochs=epochs)
     own = EmbeddedSettings(kind=cast(Any, kind))
+    own = own if steps is None else replace(own, steps=steps)
     return ExperimentSettings(
         names, tune=tune, embedded=own, peft=PeftSettings(rank=rank, four_bit=four_bit), examples=examples
     )

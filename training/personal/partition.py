@@ -75,6 +75,7 @@ def partition(data: Annotations, settings: PartitionSettings, seed: int) -> Part
     valid = held_back(data, early, settings.valid, seed)
     train = early & ~valid
     known = np.bincount(data.user[train], minlength=len(data.users)) > 0
+    valid &= known[data.user]
     test = held & ~fresh & known[data.user]
     rows = {name: np.flatnonzero(mask) for name, mask in (("train", train), ("valid", valid), ("test", test))}
     for name, row in rows.items():
@@ -93,8 +94,7 @@ def held_back(data: Annotations, among: Bools, share: float, seed: int) -> Bools
     """Return bool[N]: among some rows, those to choose epochs on: the latest of each user, else of drawn texts."""
     if data.time is not None:
         return _latest(data, among, share)
-    drawn = generator(seed, "valid texts").random(len(data.text)) < share
-    return among & drawn[data.item]
+    return among & _drawn(data, among, share, seed, "valid texts")[data.item]
 
 
 def _held(data: Annotations, settings: PartitionSettings, seed: int) -> tuple[Bools, str]:
@@ -102,18 +102,29 @@ def _held(data: Annotations, settings: PartitionSettings, seed: int) -> tuple[Bo
     if data.official is not None:
         return np.array([p == "test" for p in data.official])[data.item], "the authors' own split by text"
     if data.time is None:
-        drawn = generator(seed, "held texts").random(len(data.text)) < settings.test
+        drawn = _drawn(data, np.ones(len(data), bool), settings.test, seed, "held texts")
         return drawn[data.item], f"{settings.test:.0%} of the texts, drawn at random (no order is known)"
     return _latest(data, np.ones(len(data), bool), settings.test), f"the latest {settings.test:.0%} of each user"
 
 
+def _drawn(data: Annotations, among: Bools, share: float, seed: int, purpose: str) -> Bools:
+    """Return bool[T]: a share of the texts of some rows, rounded up."""
+    text = np.unique(data.item[among])
+    out = np.zeros(len(data.text), bool)
+    out[generator(seed, purpose).permutation(text)[: int(np.ceil(share * len(text)))]] = True
+    return out
+
+
 def _latest(data: Annotations, among: Bools, share: float) -> Bools:
-    """Return bool[N]: the latest share of each user's rows; judgements of one moment stay on one side, the later."""
+    """Return bool[N]: the latest share of each user's rows, rounded up; the first always stays early.
+
+    Judgements of one moment stay on one side, the later.
+    """
     assert data.time is not None
     out = np.zeros(len(data), bool)
     for rows in _by_user(data, among):
         time = np.sort(data.time[rows])
-        start = int(np.ceil(len(rows) * (1 - share)))
+        start = max(1, int(np.floor(len(rows) * (1 - share) + 1e-9)))
         if start < len(rows):
             out[rows[data.time[rows] >= time[start]]] = True
     return out
