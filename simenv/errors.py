@@ -39,3 +39,7 @@ class CacheMissError(SimenvError, LookupError):
 
 class RemoteError(SimenvError, ConnectionError):
     """A server did not answer, or not with what was asked for."""
+
+
+class WorkerError(SimenvError, RuntimeError):
+    """A process that was given a part of the work died."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
@@ -17,7 +18,9 @@ from numpy.typing import NDArray
 from simenv.catalogue import Catalogue
 from simenv.errors import ConfigError
 from simenv.evaluation import presentation
-from simenv.evaluation.arms import Arms, World
+from simenv.evaluation.arms import Arms
+from simenv.evaluation.contest import World
+from simenv.evaluation.executor import Executor, Here
 from simenv.evaluation.findings import Findings
 from simenv.evaluation.gate import fail_if
 from simenv.evaluation.report import Report, stable_json
@@ -66,12 +69,17 @@ class Benchmark:
     """Factors on the satisfaction slope of the exit; empty: no sweep."""
     records: bool = False
     """Keep every record as parquet in the folder."""
+    batch: int = 32
+    """Users who are played together: the work of one part, and what a killed run may lose. A language model's answers
+    differ in their last bits (about 1e-7) with what is asked together: results belong to this number, and to no number
+    of workers."""
     seed: int = 0
     """Draws the users and the bootstrap."""
 
     def __post_init__(self) -> None:
         check_level(self.level)
-        for name in ("pages", "slate_size", "session_pages", "refits", "ndcg_places", "rated_places", "resamples"):
+        sizes = ("pages", "slate_size", "session_pages", "refits", "ndcg_places", "rated_places", "resamples", "batch")
+        for name in sizes:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1; got {getattr(self, name)}.")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
@@ -90,6 +98,7 @@ class Benchmark:
         folder: str | Path | None = None,
         progress: Progress | None = None,
         provenance: Mapping[str, str] | None = None,
+        executor: Executor | None = None,
     ) -> Outcome:
         """Return who serves these users best, and how surely.
 
@@ -99,23 +108,27 @@ class Benchmark:
         truth: the true users of a synthetic world; the report then says whether the simulator was right.
         shared: contestants' and judge's rows together; the recommenders are also fitted on these, for the difference.
         folder: keeps finished units, so that a killed run goes on where it stopped; None: keeps nothing.
-        progress: called with units done, units in all, and what comes next.
+        progress: called with how much is done, how much there is (units of batches of users), and what comes next.
         provenance: anything to print beside seeds, hashes and versions.
+        executor: who computes: `Processes(4)`, `Ray()`; None: this process. The numbers are the same, to the bit, on
+            machines of one kind. Users are sent to workers as `population` gives them: a ready population as it is, a
+            function build(n) as a function.
 
         Raises:
             ConfigError: no or equally named recommenders, logs or populations of other users or items, refits asked of
                 a ready population, records wanted without a folder.
             StoreError: a unit in the folder is damaged.
+            WorkerError: a worker died.
 
         """
         _check(recommenders, population, self.refits)
-        build = (lambda _: population) if isinstance(population, Population) else population
+        build = partial(_ready, population) if isinstance(population, Population) else population
         first = build(0)
         world = World(contestants, catalogue, future, truth, shared)
         world.check(first)
         user = self._users(first, truth)
         store = UnitStore(None if folder is None else Path(folder), self.records)
-        arms = Arms(self, tuple(recommenders), world, user, store, progress)
+        arms = Arms(self, tuple(recommenders), world, user, store, progress, executor or Here())
         results = arms.run(first, build)
         found = Findings(self, tuple(r.name for r in recommenders), results)
         assumption = dict(first.assumption)
@@ -165,6 +178,10 @@ class Outcome:
     def fail_if(self, expression: str) -> tuple[bool, str]:
         """Return whether a condition such as "mine < als" holds on the headline, and a sentence."""
         return fail_if(expression, self.headline)
+
+
+def _ready(population: Population, refit: int) -> Population:
+    return population
 
 
 def _check(recommenders: Sequence[Recommender], population: object, refits: int) -> None:

@@ -19,6 +19,7 @@ from typing import Any, final
 from zipfile import BadZipFile
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from simenv.catalogue import Catalogue
@@ -158,28 +159,34 @@ class UnitStore:
         start = time.perf_counter()
         values, record = compute()
         seconds = time.perf_counter() - start
-        if self.folder is not None:
-            if self.records and record is not None:
-                frame = record.to_frame()
-                self._write(self._path(unit, "records", "parquet"), lambda p: frame.to_parquet(p, index=False))
-            arrays: Mapping[str, Any] = values | {"_seconds": np.asarray(seconds)}
-            self._write(self._path(unit, "units", "npz"), lambda p: _save(p, arrays))
+        self.put(unit, values, seconds, record.to_frame() if self.records and record is not None else None)
         return values, seconds
+
+    def put(self, unit: Unit, values: Values, seconds: float, frame: pd.DataFrame | None = None) -> None:
+        """Keep a unit that was computed elsewhere; frame: its record, None: none is wanted."""
+        if self.folder is None:
+            return
+        if frame is not None:
+            write_once(self._path(unit, "records", "parquet"), lambda p: frame.to_parquet(p, index=False))
+        arrays: Mapping[str, Any] = values | {"_seconds": np.asarray(seconds)}
+        write_once(self._path(unit, "units", "npz"), lambda p: save_arrays(p, arrays))
 
     def _path(self, unit: Unit, kind: str, suffix: str) -> Path:
         assert self.folder is not None
         return self.folder / kind / f"{unit.stem}.{suffix}"
 
-    @staticmethod
-    def _write(path: Path, write: Callable[[Path], None]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f"{path.name}.{os.getpid()}.part")
-        write(draft)
-        with draft.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(draft, path)
+
+def write_once(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file in one move: under its name it is there whole, or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
+    write(draft)
+    with draft.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(draft, path)
 
 
-def _save(path: Path, arrays: Mapping[str, Any]) -> None:
+def save_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write an npz file under exactly this name."""
     with path.open("wb") as file:
         np.savez(file, **arrays)

@@ -249,7 +249,7 @@ world = scripted.make_world()
 def wait(done, total, words):
     print(done, flush=True)
     time.sleep(slow)
-out = Benchmark(pages=2, slate_size=3, session_pages=5, resamples=200, rated_places=3).run(
+out = Benchmark(pages=2, slate_size=3, session_pages=5, resamples=200, rated_places=3, batch=4).run(
     world.recommenders(), world.population(), world.log, world.catalogue, future=world.future, folder=folder,
     progress=wait)
 open(folder + "/result.json", "w").write(out.to_json() + out.report.to_json())
@@ -264,21 +264,21 @@ def test_killed_and_started_again_it_ends_with_the_same_bytes(tmp_path: Path) ->
         (tmp_path / folder).mkdir(exist_ok=True)
         return [sys.executable, str(script), slow, str(tmp_path / folder)]
 
-    victim = subprocess.Popen(command("0.2", "killed"), stdout=subprocess.PIPE, text=True)
+    victim = subprocess.Popen(command("0.05", "killed"), stdout=subprocess.PIPE, text=True)
     assert victim.stdout is not None
     for line in victim.stdout:
-        if int(line) >= 4:
+        if int(line) >= 2 * 21 + 2:
             break
     victim.send_signal(signal.SIGKILL)
     assert victim.wait(30) == -signal.SIGKILL
     victim.stdout.close()
-    done = len(list((tmp_path / "killed" / "units").glob("*.npz")))
-    assert 4 <= done < 21
+    assert len(list((tmp_path / "killed" / "parts").glob("*/*.npz"))) == 2
     subprocess.run(command("0", "killed"), check=True, capture_output=True)
     subprocess.run(command("0", "whole"), check=True, capture_output=True)
     assert (tmp_path / "killed" / "result.json").read_bytes() == (tmp_path / "whole" / "result.json").read_bytes()
     names = [sorted(p.name for p in (tmp_path / f / "units").glob("*.npz")) for f in ("killed", "whole")]
     assert names[0] == names[1]
+    assert not (tmp_path / "killed" / "parts").exists(), "finished parts have become units"
 
 
 @pytest.mark.parametrize(
