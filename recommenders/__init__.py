@@ -9,14 +9,18 @@ latest-small, a few values each; tune them on your own data before you compare w
 """
 
 from simenv.recommenders.adversarial import InvertedMF, NoisyMF, PopularTimesMean, TasteMF
+from simenv.recommenders.bandit import LinUCB, Thompson
 from simenv.recommenders.baseline import BestRated, LongTail, Popular, Random
 from simenv.recommenders.biased_mf import BiasedMF
 from simenv.recommenders.content import Content
+from simenv.recommenders.contextual import ContextualGreedy
 from simenv.recommenders.exploring import Exploring
 from simenv.recommenders.factorisation import ALS, BPR
+from simenv.recommenders.learned import Learned, RankerForm
 from simenv.recommenders.neighbours import ItemKNN
 from simenv.recommenders.oracle import Oracle
 from simenv.recommenders.ranking import top
+from simenv.recommenders.refit import RefitLoop
 from simenv.recommenders.registry import KNOWN, by_name
 from simenv.recommenders.scores import Scores, from_scores
 
@@ -27,17 +31,23 @@ __all__ = [
     "BestRated",
     "BiasedMF",
     "Content",
+    "ContextualGreedy",
     "Exploring",
     "InvertedMF",
     "ItemKNN",
+    "Learned",
+    "LinUCB",
     "LongTail",
     "NoisyMF",
     "Oracle",
     "Popular",
     "PopularTimesMean",
     "Random",
+    "RankerForm",
+    "RefitLoop",
     "Scores",
     "TasteMF",
+    "Thompson",
     "by_name",
     "from_scores",
     "top",

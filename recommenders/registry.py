@@ -10,9 +10,11 @@ from typing import Final
 from simenv.errors import ConfigError
 from simenv.protocols import Recommender
 from simenv.recommenders.adversarial import InvertedMF, NoisyMF, PopularTimesMean, TasteMF
+from simenv.recommenders.bandit import LinUCB, Thompson
 from simenv.recommenders.baseline import BestRated, LongTail, Popular, Random
 from simenv.recommenders.biased_mf import BiasedMF
 from simenv.recommenders.content import Content
+from simenv.recommenders.contextual import ContextualGreedy
 from simenv.recommenders.factorisation import ALS, BPR
 from simenv.recommenders.neighbours import ItemKNN
 from simenv.recommenders.scores import from_scores
@@ -27,6 +29,9 @@ KNOWN: Final[dict[str, Callable[[], Recommender]]] = {
     "bpr": BPR,
     "mf": BiasedMF,
     "content": Content,
+    "linucb": LinUCB,
+    "thompson": Thompson,
+    "contextual": ContextualGreedy,
     "inverted-mf": InvertedMF,
     "noisy-mf": NoisyMF,
     "mf-no-item-bias": TasteMF,
