@@ -132,7 +132,9 @@ def _listed(choice: Mapping[str, Any]) -> dict[str | int, float]:
             ]
         else:
             pairs = list(said["top_logprobs"][0].items())
-        listed = {_token(name): float(value) for name, value in pairs}
+        listed: dict[str | int, float] = {}
+        for name, value in pairs:  # tokens may read alike (pieces of a byte): the likeliest is meant
+            listed[_token(name)] = max(float(value), listed.get(_token(name), -math.inf))
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         raise RemoteError("the server gave no log-probabilities of the next token (`logprobs`).") from error
     total = sum(math.exp(min(v, 1.0)) for v in listed.values())

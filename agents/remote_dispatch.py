@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from threading import Event
 from typing import NamedTuple, final
 
 from simenv.agents.remote_client import RefusedError, UnansweredError
@@ -88,20 +89,25 @@ def _round(
 ) -> list[tuple[Sequence[Job], RemoteError]]:
     """Ask each part once, put what comes into `found`, and return the parts that failed, each with its reason.
 
-    When the first requests, one for each place of the queue, have all failed, the others are not asked.
+    When as many requests as may be under way stayed without any answer, and none got one, the others are not asked.
     """
     failed: list[tuple[Sequence[Job], RemoteError]] = []
-    before = len(found)
+    before, hopeless = len(found), Event()
+
+    def unless_hopeless(part: Sequence[Job]) -> list[Reading]:
+        if hopeless.is_set():
+            raise UnansweredError(f"not asked any more: {failed[0][1]}")
+        return ask(part)
+
     with ThreadPoolExecutor(max(min(concurrency, len(parts)), 1)) as pool:
-        under_way: dict[Future[list[Reading]], Sequence[Job]] = {pool.submit(ask, part): part for part in parts}
+        under_way: dict[Future[list[Reading]], Sequence[Job]] = {pool.submit(unless_hopeless, p): p for p in parts}
         for done in as_completed(under_way):
             part = under_way[done]
             try:
                 found |= {job.place: reading for job, reading in zip(part, done.result(), strict=True)}
-            except CancelledError:
-                failed.append((part, UnansweredError(f"not asked any more: {failed[0][1]}")))
             except RemoteError as error:
                 failed.append((part, error))
-                if len(found) == before and len(failed) >= concurrency:
-                    pool.shutdown(wait=False, cancel_futures=True)
+                silent = sum(isinstance(e, UnansweredError) for _, e in failed)
+                if len(found) == before and silent >= concurrency:
+                    hopeless.set()
     return failed

@@ -63,6 +63,11 @@ class TestReading:
         assert said.missing == 3
         assert said.first == "' 4'"
 
+    def test_of_tokens_that_read_alike_the_likeliest_is_meant(self) -> None:
+        top = [{"token": " 4", "logprob": -0.5}, {"token": " 4", "logprob": -9.0}]
+        (said,) = TOP.read(reply({"logprobs": {"content": [{"top_logprobs": top}]}}), ONE_TO_FIVE, 1)
+        assert said.logp[3] == -0.5
+
     def test_numbers_beside_names_count_first(self) -> None:
         top = [{"id": 12, "token": "?", "logprob": -0.5}]
         (said,) = TOP.read(reply({"logprobs": {"content": [{"top_logprobs": top}]}}), ONE_TO_FIVE, 1)
