@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from simenv.cli import reproduce_arms, reproduce_audit, reproduce_decision
+from simenv.cli import reproduce_arms, reproduce_audit, reproduce_decision, reproduce_personas
 from simenv.cli.console import one_of, out, quiet_libraries, say, write_json
 from simenv.cli.source import dataset
 from simenv.errors import ConfigError
@@ -28,12 +28,14 @@ def _about() -> None:
     simenv reproduce table1 --help      ratings by memories and adapters: the table of the paper behind simenv
     simenv reproduce audit --help       ratings that Agent4Rec and Lusifer published, beside the real ones
     simenv reproduce decision --help    who orders recommenders right as users choose ever more what they rate
+    simenv reproduce personas --help    whether profiles are true: Agent4Rec's, Lusifer's, counted and written ones
     simenv reproduce arms --help        what knowing the person adds, by the way a language model is told of them
     """
 
 
 app.command("audit", no_args_is_help=True)(reproduce_audit.command)
 app.command("decision", no_args_is_help=True)(reproduce_decision.command)
+app.command("personas", no_args_is_help=True)(reproduce_personas.command)
 app.command("arms", no_args_is_help=True)(reproduce_arms.command)
 
 
