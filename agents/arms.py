@@ -49,8 +49,9 @@ def parts(population: SimulatedPopulation) -> dict[str, SimulatedPopulation]:
 def disturbed(population: SimulatedPopulation, seed: int) -> dict[str, SimulatedPopulation]:
     """Return the same users with something exchanged or hidden, by name; only what the answers can depend on.
 
-    "adapter swapped": that of another persona. "persona swapped": another member's Ms and adapter. "memory swapped":
-    another member's Ml is recalled. "user swapped": all evidence (profile, memory and cues, so the prior as well) is
+    "adapter swapped": that of another persona. "persona swapped": another member's Ms and adapter. "recalled
+    texts swapped": another member's Ml is recalled. "memory swapped": so is what neighbours in it say of the item, in
+    the prompt and for the prior. "user swapped": all evidence (profile, memory and cues, so the prior as well) is
     another member's; the adapter stays. Members are exchanged in one circle drawn by `seed`: no one keeps their own.
 
     "crowd average hidden": the prompt's line on the crowd is left out. "taste match hidden": so is that on the match.
@@ -142,8 +143,14 @@ def _persona_swapped(lm: LMRatingModel, seed: int) -> LMRatingModel:
     return _thinking(lm, profiles=mind.profiles.take(other), adapter=tuple(mind.adapter[o] for o in other))
 
 
-def _memory_swapped(lm: LMRatingModel, seed: int) -> LMRatingModel:
+def _texts_swapped(lm: LMRatingModel, seed: int) -> LMRatingModel:
     return _thinking(lm, memory=_exchanged(lm.mind, _other(lm.mind, seed)))
+
+
+def _memory_swapped(lm: LMRatingModel, seed: int) -> LMRatingModel:
+    mind, other = lm.mind, _other(lm.mind, seed)
+    taste = replace(mind.taste, item=mind.taste.item[other], residual=mind.taste.residual[other])
+    return _thinking(lm, memory=_exchanged(mind, other), taste=taste)
 
 
 def _user_swapped(lm: LMRatingModel, seed: int) -> LMRatingModel:
@@ -203,6 +210,10 @@ def _prompted(lm: LMRatingModel) -> bool:
     return lm.readout.arm != "prior"
 
 
+def _recalls(lm: LMRatingModel) -> bool:
+    return _prompted(lm) and lm.mind.writer.settings.memories > 0
+
+
 def _several(lm: LMRatingModel) -> bool:
     return len(lm.mind.adapter) > 1
 
@@ -211,10 +222,8 @@ _Arm = tuple[Callable[[LMRatingModel], bool], Callable[[LMRatingModel, int], LMR
 _ARMS: dict[str, _Arm] = {
     "adapter swapped": (lambda lm: _prompted(lm) and len(set(lm.mind.adapter)) > 1, _adapter_swapped),
     "persona swapped": (lambda lm: _prompted(lm) and _several(lm), _persona_swapped),
-    "memory swapped": (
-        lambda lm: _prompted(lm) and _several(lm) and lm.mind.writer.settings.memories > 0,
-        _memory_swapped,
-    ),
+    "memory swapped": (lambda lm: _several(lm) and (_recalls(lm) or not lm.mind.crowd.blind), _memory_swapped),
+    "recalled texts swapped": (lambda lm: _several(lm) and _recalls(lm), _texts_swapped),
     "user swapped": (_several, _user_swapped),
     "crowd average hidden": (lambda lm: lm.mind.writer.settings.crowd, _crowd_hidden),
     "taste match hidden": (lambda lm: lm.mind.writer.settings.match, _match_hidden),

@@ -134,9 +134,9 @@ def test_personas_swapped(tiny_population: SimulatedPopulation) -> None:
     np.testing.assert_array_equal(prior(swapped), prior(tiny_population))
 
 
-def test_memories_swapped(tiny_population: SimulatedPopulation) -> None:
+def test_recalled_texts_swapped(tiny_population: SimulatedPopulation) -> None:
     """What is recalled is what the other would recall; the rest of the prompt, and the prior, stay."""
-    swapped, lm = disturbed(tiny_population, 3)["memory swapped"], model(tiny_population)
+    swapped, lm = disturbed(tiny_population, 3)["recalled texts swapped"], model(tiny_population)
     other = derangement(12, 3)
     wanted = [lm.mind.remember(e) for e in lm.mind.recalled(other[USER], ITEM)]
     got, own = suffixes(swapped), suffixes(tiny_population)
@@ -153,6 +153,23 @@ def test_memories_swapped(tiny_population: SimulatedPopulation) -> None:
         assert memory.offset[m] == real.offset[other[m]]
         own_time = memory.time[memory.user == m] if memory.time is not None else np.zeros(0)
         assert (np.diff(own_time) >= 0).all()
+
+
+def test_memories_swapped(tiny_population: SimulatedPopulation) -> None:
+    """Besides the texts, what neighbours say is the other's, for prompt and prior; severity and factors stay."""
+    found, lm = disturbed(tiny_population, 3), model(tiny_population)
+    swapped, texts_alone = model(found["memory swapped"]).mind, model(found["recalled texts swapped"]).mind
+    other = derangement(12, 3)
+    np.testing.assert_array_equal(swapped.memory.item, texts_alone.memory.item)
+    own, got = (cues(lm.mind.crowd, m.taste, USER, ITEM) for m in (lm.mind, swapped))
+    for name in ("similar items, 10", "similar items, 40"):
+        at = FEATURE.index(name)
+        want = cues(lm.mind.crowd, lm.mind.taste, other[USER], ITEM).feature[:, at]
+        np.testing.assert_allclose(got.feature[:, at], want, atol=1e-6)
+    same = [FEATURE.index(n) for n in ("user offset", "factors", "genres", "genres chosen", "log known")]
+    np.testing.assert_array_equal(got.feature[:, same], own.feature[:, same])
+    assert np.abs(prior(found["memory swapped"]) - prior(tiny_population)).max() > 1e-4
+    assert prefixes(found["memory swapped"]) == prefixes(tiny_population)
 
 
 def test_users_swapped(tiny_population: SimulatedPopulation) -> None:
@@ -258,8 +275,8 @@ def test_codes_stand_for_one_thing_each() -> None:
 
 
 ALL = [
-    "adapter swapped", "persona swapped", "memory swapped", "user swapped", "crowd average hidden",
-    "taste match hidden", "opaque titles",
+    "adapter swapped", "persona swapped", "memory swapped", "recalled texts swapped", "user swapped",
+    "crowd average hidden", "taste match hidden", "opaque titles",
 ]  # fmt: skip
 Change = Callable[[SimulatedPopulation], SimulatedPopulation]
 
@@ -274,12 +291,12 @@ def one_voice(population: SimulatedPopulation) -> SimulatedPopulation:
     [
         (lambda p: p, set()),
         (one_voice, {"adapter swapped"}),
-        (lambda p: with_prompt(p, PRESET["plain"]), {"memory swapped"}),
+        (lambda p: with_prompt(p, PRESET["plain"]), {"recalled texts swapped"}),
         (lambda p: with_prompt(p, PRESET["paper"]), {"taste match hidden"}),
         (lambda p: with_prompt(p, PRESET["content"]), {"taste match hidden", "crowd average hidden"}),
         (
             lambda p: with_readout(p, Readout(arm="prior")),
-            {"adapter swapped", "persona swapped", "memory swapped", "opaque titles"},
+            {"adapter swapped", "persona swapped", "recalled texts swapped", "opaque titles"},
         ),
     ],
 )
