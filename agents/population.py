@@ -7,7 +7,7 @@ the order, size or split of the batch. Knows no prompts, no weights, no recommen
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,11 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+from simenv.agents.boredom import kinds_of
 from simenv.agents.choice import Choice
 from simenv.agents.exit import DECAY, ExitModel
 from simenv.agents.forgetting import forget
+from simenv.agents.grown_memory import Recalling
+from simenv.agents.life import Life
 from simenv.agents.luck import page_luck
 from simenv.agents.table import TableRatingModel, compile_table
+from simenv.agents.user_agent import UserAgent
 from simenv.catalogue import Catalogue
 from simenv.errors import ConfigError, UnknownIdError
 from simenv.index import Index, RawId
@@ -73,6 +77,8 @@ class SimulatedPopulation:
     """[U]: name of each user's persona, "" for users who are not simulated; (): no personas. For diagnostics."""
     provenance: Mapping[str, str] = field(default_factory=dict)
     """What it was made from: log fingerprint, split, settings, base model."""
+    life: Life | None = None
+    """What carries over within a visit and from one to the next; None: nothing, each visit stands alone."""
 
     def __post_init__(self) -> None:
         n = len(self.users)
@@ -87,6 +93,8 @@ class SimulatedPopulation:
             raise ConfigError(f"rho must lie in [0, 1] and decay in [0, 1); got {self.rho} and {self.decay}.")
         if not np.isfinite(self.user_mean[self.member]).all() or not np.isfinite(self.activity[self.member]).all():
             raise ConfigError("a member has no user_mean or activity (NaN): give one, or take the user out of member.")
+        if self.life is not None:
+            self.life.check(len(self.users), self.catalogue, self.rating_model)
 
     @property
     def scale(self) -> RatingScale:
@@ -97,7 +105,8 @@ class SimulatedPopulation:
     def assumption(self) -> dict[str, str]:
         """Each behavioural number by name, with "fitted" or "assumed" and its value."""
         own = {"population.rho": f"{self.rho_tag} {self.rho:g}", "population.decay": f"assumed {self.decay:g}"}
-        return {**self.choice.assumption, **self.exit.assumption, **own}
+        lived = {} if self.life is None else self.life.assumption
+        return {**self.choice.assumption, **self.exit.assumption, **own, **lived}
 
     def with_(self, **changes: Any) -> SimulatedPopulation:
         """Return the population with some fields replaced, as in `population.with_(exit=population.exit.scaled(2))`."""
@@ -114,6 +123,8 @@ class SimulatedPopulation:
         items: item numbers [C] that may be shown; None: all. show: called with (users done, users in all).
         Ratings come from the table, off by less than 1 / 65,535 in each probability; choice and exit stay as they are.
         """
+        if self.life is not None:
+            self.life.check_table()
         item = np.arange(len(self.items)) if items is None else items
         compile_table(self.rating_model, self.member, item, folder, told=self.fingerprint, show=show)
         return self.with_table(folder)
@@ -172,7 +183,33 @@ class SimulatedPopulation:
         zero = np.zeros(len(user))
         none = np.empty((len(user), 0), np.int64)
         count = np.zeros(len(user), np.int64)
-        return UserState(user, key, count, zero, zero.copy(), zero.copy(), count.copy(), frailty, none)
+        state = UserState(user, key, count, zero, zero.copy(), zero.copy(), count.copy(), frailty, none)
+        return state if self.life is None else self.life.begin(state, self._kinds.shape[1])
+
+    def return_visit(self, state: UserState) -> tuple[UserState, Floats]:
+        """Return users [B] whose visit is over before their next one, and the days [B] until then; inf: gone for good.
+
+        How satisfied the visit left them decides how soon; what they felt fades in the meantime. The rows of those who
+        never come back mean nothing: leave them out. A new visit has luck of its own, the same whatever was shown.
+
+        Raises:
+            ConfigError: the population was not told when users return (`life`).
+
+        """
+        life = self.life or Life()
+        days = life.days_away(state, self.activity[state.user])
+        return life.again(state, days, self.exit.frailty_sd), days
+
+    def p_return(self, state: UserState, days: float) -> Floats:
+        """Return float64[B]: the probability that users whose visit ends now are back within `days`.
+
+        Retention without the luck of it; for rewards and reports, never for recommenders.
+
+        Raises:
+            ConfigError: the population was not told when users return (`life`).
+
+        """
+        return (self.life or Life()).p_return(state, days, self.activity[state.user])
 
     def forget(self) -> None:
         """Let go of what is kept of earlier questions, to save time: answers then depend on none of them, to the bit."""
@@ -187,26 +224,42 @@ class SimulatedPopulation:
         """
         slate.check(len(self.items))
         luck, mean = page_luck(state, slate.item), self.user_mean[state.user]
-        answer, expected = self._rate(state.user, slate.item)
-        consumed = self.choice.consume(expected, mean, luck.look, luck.take)
+        answer, expected = self._rate(state, slate.item)
+        lost, exposure = (None, None) if self.life is None else self.life.bored(state, slate.item, self._kinds)
+        felt = expected if lost is None else expected - lost
+        consumed = self.choice.consume(felt, mean, luck.look, luck.take)
         drawn = self.scale.sample(answer.p, self._shared(state, luck.rating))
         rating = np.where(consumed, drawn, np.nan).astype(np.float32)
-        after = self._felt(state, slate.item, expected - mean[:, None])
+        after = self._felt(state, slate.item, felt - mean[:, None])
+        if self.life is not None:
+            after = self.life.after(after, slate.item, rating, exposure)
         p_exit = self.exit.p_exit(after, self.activity[state.user])
         return Response(
             consumed, rating, luck.leave < p_exit, answer.p, answer.off_scale, p_exit, answer.support
         ), after
 
-    def _rate(self, user: NDArray[np.int64], item: NDArray[np.int64]) -> tuple[Answer, Floats]:
+    def _rate(self, state: UserState, item: NDArray[np.int64]) -> tuple[Answer, Floats]:
         """Return answers [B, K, ...] and mean ratings [B, K]: NaN at empty places, off_scale and support 0 there."""
         where = np.flatnonzero(item >= 0)
         p = np.full((item.size, len(self.scale)), np.nan, np.float32)
         off, support = np.zeros(item.size, np.float32), np.zeros(item.size, np.float32)
         if len(where):
-            said = self.rating_model.rate(user[where // item.shape[1]], item.ravel()[where])
+            row, asked = where // item.shape[1], item.ravel()[where]
+            reads = self.life is not None and self.life.memory is not None and self.life.memory.recall
+            said = self._recalling(state, row, asked) if reads else self.rating_model.rate(state.user[row], asked)
             p[where], off[where], support[where] = said.p, said.off_scale, said.support
         p = p.reshape(*item.shape, len(self.scale))
         return Answer(p, off.reshape(item.shape), support.reshape(item.shape)), self.scale.expectation(p)
+
+    @cached_property
+    def _recalling(self) -> Recalling:
+        """The rating model, told what each row of a batch remembers."""
+        return Recalling.of(self.rating_model)
+
+    @cached_property
+    def _kinds(self) -> Floats:
+        """float64[I, G]; see `kinds_of`."""
+        return np.zeros((len(self.items), 0)) if self.catalogue is None else kinds_of(self.catalogue)
 
     def _shared(self, state: UserState, own: Floats) -> Floats:
         """Return the quantile [B, K] at which each rating is drawn, of each rating's own."""
@@ -221,15 +274,13 @@ class SimulatedPopulation:
         number, any_filled = np.maximum(count, 1), count > 0
         page = np.where(filled, gap, 0.0).sum(axis=1) / number
         best = np.where(filled, gap, -np.inf).max(axis=1, initial=-np.inf)
-        return UserState(
-            user=state.user,
-            key=state.key,
+        return replace(
+            state,
             page=state.page + 1,
             utility=np.where(any_filled, self.decay * state.utility + (1 - self.decay) * page, state.utility),
             best=np.where(any_filled, best, state.best),
             repeat=(_repeated(shown, item) & filled).sum(axis=1) / number,
             fatigue=state.fatigue + count,
-            frailty=state.frailty,
             shown=shown,
         )
 
@@ -259,35 +310,3 @@ def _repeated(shown: NDArray[np.int64], item: NDArray[np.int64]) -> NDArray[np.b
         return np.zeros(item.shape, bool)
     first = (item[:, :, None] == shown[:, None, :]).argmax(axis=2)
     return np.asarray(first < np.arange(shown.shape[1] - item.shape[1], shown.shape[1]))
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class UserAgent:
-    """One simulated user, to look at. Changes nothing."""
-
-    population: SimulatedPopulation
-    raw: RawId
-    """The outside id."""
-    number: int
-    """The dense number."""
-
-    @property
-    def mean(self) -> float:
-        """The user's own mean rating."""
-        return float(self.population.user_mean[self.number])
-
-    @property
-    def activity(self) -> float:
-        """The standardised activity trait."""
-        return float(self.population.activity[self.number])
-
-    def rate(self, items: Sequence[RawId]) -> Floats:
-        """Return float64[N, R]: the distribution of this user's rating of items given by raw id."""
-        number = self.population.items.encode(items)
-        answer = self.population.rating_model.rate(np.full(len(number), self.number, np.int64), number)
-        return answer.p.astype(np.float64)
-
-    def expected(self, items: Sequence[RawId]) -> Floats:
-        """Return float64[N]: the mean of `rate`."""
-        return self.population.scale.expectation(self.rate(items))

@@ -21,6 +21,7 @@ from simenv.agents.cues import Taste
 from simenv.agents.exit import CombinedExit, ExitHazard, ExitModel
 from simenv.agents.exit_answer import ExitAnswer
 from simenv.agents.language_model import LanguageModel
+from simenv.agents.life import FILES, Life
 from simenv.agents.manifest import MANIFEST, VERSION, check, digest, read, verify, weights
 from simenv.agents.memory import Memory
 from simenv.agents.persona import Personas
@@ -90,6 +91,8 @@ class Parts:
     """Contestants' rows; None: not kept."""
     provenance: Mapping[str, str]
     """Log fingerprint, split, seeds, versions."""
+    life: Life | None = None
+    """What carries over between pages and visits; None: nothing, and nothing is written of it."""
 
 
 def save(parts: Parts, folder: Path) -> None:
@@ -113,6 +116,8 @@ def save(parts: Parts, folder: Path) -> None:
             {} if log.time is None else {"time": log.time}
         )
         pd.DataFrame(columns).to_parquet(folder / "contestants.parquet")
+    if parts.life is not None:
+        parts.life.save(folder)
     files = {str(f.relative_to(folder)): digest(f) for f in sorted(folder.rglob("*")) if _kept(f, folder)}
     _write(
         folder / MANIFEST,
@@ -187,6 +192,7 @@ def load(
         persona=tuple(personas[k].name if k >= 0 else "" for k in personas.label),
         training_log=_training_log(folder, users, items, scale, index["time_note"]),
         provenance={**manifest["provenance"], "population": told},
+        life=Life.load(folder) if FILES[0] in manifest["file"] else None,
     )
     return population if compiled is None else population.with_table(compiled)
 

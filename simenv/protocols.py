@@ -84,6 +84,15 @@ class Population(Protocol):
 
 
 @runtime_checkable
+class Returning(Protocol):
+    """What a Population also is whose users may come back after a visit."""
+
+    def return_visit(self, state: UserState) -> tuple[UserState, NDArray[np.float64]]:
+        """Return users whose visit is over before their next one, and the days [B] until then; inf: gone for good."""
+        ...
+
+
+@runtime_checkable
 class Policy(Protocol):
     """What ranks."""
 

@@ -29,6 +29,10 @@ class Purpose(IntEnum):
     MOOD = 6
     EPISODE = 7
     CANDIDATE = 8
+    RETURN = 9
+    VISIT = 10
+    LOYALTY = 11
+    ARRIVAL = 12
 
 
 def derive(seed: int, *keys: object) -> int:

@@ -34,6 +34,8 @@ class Page:
     response: Response
     candidate: NDArray[np.int64] | None = None
     """int64[B, C]; None: the whole catalogue."""
+    day: NDArray[np.float64] | None = None
+    """float64[B]: day on which the visit began; None: visits have no dates."""
 
 
 @final
@@ -97,7 +99,7 @@ class Record:
         """Return a row per shown place; empty places are left out.
 
         Columns: policy, seed, visit, user, page, place, item (raw ids), propensity, n_candidate, consumed, rating,
-        expected (mean of p_rating), off_scale, support, p_exit, exit.
+        expected (mean of p_rating), off_scale, support, p_exit, exit; and day where visits have dates.
         """
         frames = [self._page_frame(page) for page in self.pages]
         frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["user", "item"])
@@ -107,7 +109,7 @@ class Record:
         row, place = np.nonzero(page.slate.item >= 0)
         answer = page.response
         n_candidate = len(self.items) if page.candidate is None else (page.candidate >= 0).sum(axis=1)[row]
-        return pd.DataFrame(
+        frame = pd.DataFrame(
             {
                 "policy": self.policy,
                 "seed": self.seed,
@@ -127,6 +129,7 @@ class Record:
                 "exit": answer.exit[row],
             }
         )
+        return frame if page.day is None else frame.assign(day=page.day[row])
 
     def interactions(self) -> InteractionLog:
         """Return the ratings given, as a log marked simulated; time is the number of the page in the record."""

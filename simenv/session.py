@@ -28,11 +28,13 @@ class StopReason(Enum):
     """Nothing more to show: terminated."""
     PAGE_CAP = "page_cap"
     """Our cap on pages: truncated."""
+    VISIT_CAP = "visit_cap"
+    """Our cap on visits or days of a user who would have come again: truncated."""
 
     @property
     def terminated(self) -> bool:
-        """True for the world's own endings, False for the cap."""
-        return self is not StopReason.PAGE_CAP
+        """True for the world's own endings, False for our caps."""
+        return self not in (StopReason.PAGE_CAP, StopReason.VISIT_CAP)
 
 
 @final
@@ -152,6 +154,24 @@ class Session:
             candidate=self.candidate,
         )
 
+    def again(self) -> Session:
+        """Return the session of the next visit: what was rated is of the past now, the rest was never shown."""
+        item = np.concatenate([self.past_item, np.where(np.isnan(self.rating), -1, self.shown)], axis=1)
+        rating = np.concatenate([self.past_rating, self.rating], axis=1)
+        order = np.argsort(item < 0, axis=1, kind="stable")
+        width = int((item >= 0).sum(axis=1).max(initial=0))
+        none = np.zeros((len(self), 0))
+        return Session(
+            self.user,
+            np.take_along_axis(item, order, axis=1)[:, :width],
+            np.take_along_axis(rating, order, axis=1)[:, :width],
+            none.astype(np.int64),
+            none.astype(bool),
+            none.astype(np.float32),
+            np.zeros(len(self), np.int64),
+            self.n_items,
+        )
+
     def seen(self) -> NDArray[np.bool_]:
         """Return bool[B, I]: rated in the past or shown in this visit."""
         seen = np.zeros((len(self), self.n_items + 1), bool)
@@ -193,6 +213,22 @@ class UserState:
     """float64[B]: this visit's own readiness to leave, on the logit scale."""
     shown: NDArray[np.int64]
     """int64[B, T], -1 padded: items shown in this visit, for repeats."""
+    visit: NDArray[np.int64] | None = None
+    """int64[B]: number of the visit in this life, 0 for the first; None: users do not come back."""
+    day: NDArray[np.float64] | None = None
+    """float64[B]: days since the world began, when this visit began; None as `visit`."""
+    loyalty: NDArray[np.float64] | None = None
+    """float64[B]: how many times the usual rate at which this user comes back; None as `visit`."""
+    exposure: NDArray[np.float64] | None = None
+    """float64[B, G]: kinds of what was shown lately; None: nobody is ever bored."""
+    seen_item: NDArray[np.int64] | None = None
+    """int64[B, S], -1 padded at the front: items shown in earlier visits; None: not kept."""
+    seen_day: NDArray[np.float64] | None = None
+    """float64[B, S]: the days on which those visits began."""
+    memory_item: NDArray[np.int64] | None = None
+    """int64[B, M], -1 padded at the front, newest last: what was rated in simulated visits; None: not remembered."""
+    memory_rating: NDArray[np.float32] | None = None
+    """float32[B, M]: the ratings given; all of them simulated."""
 
 
 Batch = TypeVar("Batch", Session, UserState, Slate, Response)

@@ -84,7 +84,7 @@ def test_it_is_a_population_and_pure(population: SimulatedPopulation) -> None:
     assert isinstance(population, Population)
     assert isinstance(population.rating_model, RatingModel)
     state = begin(population, np.arange(10))
-    before = {f.name: getattr(state, f.name).copy() for f in fields(state)}
+    before = {name: value.copy() for name, value in vars(state).items() if value is not None}
     slate = Slate.certain(np.arange(50).reshape(10, 5))
     first, after = population.respond(state, slate)
     second, again = population.respond(state, slate)
