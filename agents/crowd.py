@@ -31,6 +31,8 @@ class CrowdSettings:
     """Pseudo-ratings that pull an item's offset to zero (Koren 2010, regularised baseline)."""
     user_damping: float = 8.0
     """The same for a user's offset."""
+    people_damping: float = 20.0
+    """Ridge penalty of what kinds of people make of genres (only where something is known of users)."""
     similarity_damping: float = 20.0
     """Pseudo-co-ratings that pull an item-item similarity to zero."""
     factors: int = 8
@@ -73,6 +75,8 @@ class Crowd:
     """float32[I, G]: genres of an item, rows sum to 1 (0 where none is known)."""
     popularity: Float
     """float32[I]: percentile of the count, 0..1."""
+    kin: Float
+    """float32[U, G]: residual that people of a user's kind give each genre; U = 0: nothing is known of users."""
     user_damping: float
     noise: float
     """Precision of a rating around what the factors expect."""
@@ -96,6 +100,7 @@ class Crowd:
             taste_mean=np.zeros_like(self.taste_mean),
             similarity=np.zeros_like(self.similarity),
             popularity=zero,
+            kin=self.kin[:0],
             blind=True,
         )
 
@@ -107,9 +112,13 @@ class Crowd:
         settings: CrowdSettings | None = None,
         *,
         without: NDArray[np.int64] | None = None,
+        people: NDArray[np.floating] | None = None,
         seed: int = 0,
     ) -> Crowd:
-        """Return the statistics of a log of *known* rows. `without`: numbers of users to leave out; None: nobody.
+        """Return the statistics of a log of *known* rows.
+
+        without: numbers of users to leave out; None: nobody. people: [U, P], features of users such as one-hot
+        demographics; None: nothing is known of them but ratings.
 
         Raises:
             DataError: no rows are left.
@@ -125,6 +134,7 @@ class Crowd:
         item_sum = np.bincount(known.item, known.rating - mean, minlength=log.n_items)
         core = _core(count, settings.core)
         matrix = csr_matrix((residual, (known.user, known.item)), shape=(log.n_users, log.n_items), dtype=np.float32)
+        genre = _genre(catalogue)
         rows, belief = fit_items(known, mean, settings.factors, settings.sweeps, seed)
         rank = np.argsort(np.argsort(count, kind="stable"), kind="stable")
         return cls(
@@ -139,8 +149,9 @@ class Crowd:
             belief.precision.astype(np.float32),
             _similarity(matrix, core, settings.similarity_damping),
             core,
-            _genre(catalogue),
+            genre,
             (rank / max(len(count) - 1, 1)).astype(np.float32),
+            genre[:0] if people is None else _kin(known, residual, genre, people, settings.people_damping),
             settings.user_damping,
             belief.noise,
         )
@@ -195,6 +206,15 @@ def _spread(log: InteractionLog, residual: Float, damping: float = 10.0) -> Floa
     count = np.bincount(log.item, minlength=log.n_items)
     relative = np.bincount(log.item, square / max(square.mean(), 1e-9), minlength=log.n_items)
     return np.asarray(np.sqrt((relative + damping) / (count + damping)), np.float32)
+
+
+def _kin(log: InteractionLog, residual: Float, genre: Float, people: NDArray[np.floating], damping: float) -> Float:
+    """Return float32[U, G]: a user's features times the ridge weights of (feature, genre) pairs on residuals [E]."""
+    x, g = np.asarray(people, np.float64), genre.astype(np.float64)
+    both = (x[log.user][:, :, None] * g[log.item][:, None, :]).reshape(len(log), -1)
+    gram = both.T @ both + damping * np.eye(both.shape[1])
+    weight = np.linalg.solve(gram, both.T @ residual.astype(np.float64))
+    return np.asarray(x @ weight.reshape(x.shape[1], g.shape[1]), np.float32)
 
 
 def _genre(catalogue: Catalogue) -> Float:

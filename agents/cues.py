@@ -46,10 +46,18 @@ class Taste:
     """float32[B, G]: known ratings per genre (shares of a film's genres)."""
     obscure: Float
     """float32[B]: slope of the residual on item popularity, shrunk; positive: likes the well known."""
+    kin: Float
+    """float32[B, G]: residual that people of the user's kind give each genre; 0 where nothing is known of them."""
 
     @classmethod
-    def of(cls, crowd: Crowd, item: NDArray[np.int64], rating: NDArray[np.floating]) -> Taste:
-        """Return the tastes of B contexts."""
+    def of(
+        cls,
+        crowd: Crowd,
+        item: NDArray[np.int64],
+        rating: NDArray[np.floating],
+        user: NDArray[np.int64] | None = None,
+    ) -> Taste:
+        """Return the tastes of B contexts; user: int64[B], whose they are; None: nobody the crowd knows of."""
         known = item >= 0
         count = known.sum(axis=1).astype(np.float32)
         base = np.where(known, rating - crowd.mean - crowd.item_offset[item], 0.0)
@@ -71,6 +79,7 @@ class Taste:
             np.asarray(np.einsum("bh,bhg->bg", residual, genre) / (genre_count + 3), np.float32),
             genre_count.astype(np.float32),
             ((residual * pop).sum(axis=1) / ((pop**2).sum(axis=1) + 1)).astype(np.float32),
+            crowd.kin[user] if user is not None and len(crowd.kin) else np.zeros_like(genre_count, np.float32),
         )
 
     def __len__(self) -> int:
@@ -104,7 +113,8 @@ class Cues:
     similar_weight: Float
     """float32[N]: summed similarity behind it; 0: no neighbour, and `similar` means nothing."""
     likeminded: Float
-    """float32[N]: residual expected by matrix factorisation, i.e. from people of like taste."""
+    """float32[N]: residual expected by matrix factorisation, i.e. from people of like taste, and from those of the
+    user's kind."""
     spread: Float
     """float32[N]: expected size of what is left to chance, in rating points: the user's spread times the item's."""
     feature: Float
@@ -114,7 +124,7 @@ class Cues:
 FEATURE = (
     "item offset", "user offset", "recent residual", "similar items, 10", "similar items, 40", "factors", "genres",
     "popularity taste", "user offset x few ratings", "item offset x spread", "log count", "log known", "spread",
-    "support", "genres chosen", "genres avoided",
+    "support", "genres chosen", "genres avoided", "people alike",
 )  # fmt: skip
 
 
@@ -127,15 +137,16 @@ def cues(crowd: Crowd, taste: Taste, row: NDArray[np.int64], item: NDArray[np.in
     count, known = np.where(crowd.blind, np.float32(0), crowd.item_count[item]), taste.count[row]
     popular = taste.obscure[row] * (crowd.popularity[item] - 0.5)
     chosen = exposure(crowd, taste, row, item)
+    kin = np.einsum("ng,ng->n", crowd.genre[item], taste.kin[row]).astype(np.float32)
     columns = [
         crowd.item_offset[item], taste.offset[row], taste.recent[row], near10, near40, factors, genre,
         popular, taste.offset[row] / np.sqrt(known + 1), crowd.item_offset[item] * (taste.spread[row] - 0.9),
         np.log1p(count) / 5, np.log1p(known) / 5, taste.spread[row] - 0.9, weight / (1 + weight),
-        np.maximum(chosen, 0), np.minimum(chosen, 0),
+        np.maximum(chosen, 0), np.minimum(chosen, 0), kin,
     ]  # fmt: skip
     feature = np.stack(columns, axis=1).astype(np.float32)
     spread = taste.spread[row] * crowd.item_spread[item]
-    return Cues(crowd.item_mean[item], count, near40, weight, factors, spread, feature)
+    return Cues(crowd.item_mean[item], count, near40, weight, factors + kin, spread, feature)
 
 
 def _likeminded(crowd: Crowd, taste: Taste, row: NDArray[np.int64], item: NDArray[np.int64]) -> Float:

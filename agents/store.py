@@ -222,7 +222,7 @@ def _mind(
     return Mind(
         row,
         crowd,
-        Taste.of(crowd, *context),
+        Taste.of(crowd, *context, member),
         profiles,
         memory,
         PromptWriter(catalogue, scale, behaviour.prompt),

@@ -128,14 +128,17 @@ class Folds:
         n_folds: int = 5,
         *,
         blind: bool = False,
+        people: NDArray[np.floating] | None = None,
     ) -> Folds:
         """Cut all users into folds at random and fit.
 
-        space: its text and mix are kept, its similarities replaced. blind: leave other users' opinions out.
+        space: its text and mix are kept, its similarities replaced. blind: leave other users' opinions out. people: as
+        `Crowd.fit` takes them.
         """
         fold = generator(seed, "folds").permutation(log.n_users) % n_folds
         crowd = tuple(
-            Crowd.fit(log, catalogue, settings, without=np.flatnonzero(fold == f), seed=seed) for f in range(n_folds)
+            Crowd.fit(log, catalogue, settings, without=np.flatnonzero(fold == f), people=people, seed=seed)
+            for f in range(n_folds)
         )
         if blind:
             crowd = tuple(c.without_opinions() for c in crowd)
@@ -171,7 +174,7 @@ def evidence(log: InteractionLog, folds: Folds, user: NDArray[np.int64], seed: i
     made = []
     for f, own in folds.parts(user):
         c, crowd = draw_contexts(log, own, seed, **how), folds.crowd[f]
-        taste = Taste.of(crowd, c.item, c.rating)
+        taste = Taste.of(crowd, c.item, c.rating, c.user)
         made.append(Evidence(c, crowd, folds.space[f], taste, cues(crowd, taste, c.row, c.target)))
     return made
 

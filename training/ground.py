@@ -96,9 +96,10 @@ class Ground:
         settings: TrainSettings,
         crowd: Crowd,
         space: ItemSpace,
+        people: NDArray[np.floating] | None = None,
     ) -> Ground:
         """Return item statistics of folds and the division of users. crowd, space: of all known rows."""
-        folds = Folds.fit(log, catalogue, settings.crowd, space, settings.seed, blind=crowd.blind)
+        folds = Folds.fit(log, catalogue, settings.crowd, space, settings.seed, blind=crowd.blind, people=people)
         pool = _pool(log, member)
         order = generator(settings.seed, "judges").permutation(pool)
         n = int(np.clip(round(len(pool) * settings.validation), min(20, len(pool) // 2), 200))
@@ -127,9 +128,11 @@ def _pool(log: InteractionLog, member: NDArray[np.int64]) -> NDArray[np.int64]:
     return pool
 
 
-def known_crowd(log: InteractionLog, catalogue: Catalogue, settings: TrainSettings) -> Crowd:
+def known_crowd(
+    log: InteractionLog, catalogue: Catalogue, settings: TrainSettings, people: NDArray[np.floating] | None = None
+) -> Crowd:
     """Return item statistics of all known rows; without other users' opinions where no prompt shows any."""
-    crowd = Crowd.fit(log, catalogue, settings.crowd, seed=settings.seed)
+    crowd = Crowd.fit(log, catalogue, settings.crowd, people=people, seed=settings.seed)
     return crowd if settings.prompt.collaborative else crowd.without_opinions()
 
 
@@ -149,6 +152,7 @@ def prepare(
     settings: TrainSettings,
     distiller: Distiller | None = None,
     cut: NDArray[np.int64] | None = None,
+    people: NDArray[np.floating] | None = None,
 ) -> tuple[Ground, Profiles, Memory]:
     """Return the ground, and the members' Ms and Ml; see `simenv.training.pipeline.train` for the arguments.
 
@@ -156,7 +160,7 @@ def prepare(
         LeakageError: a member's row lies at or after the user's cut.
 
     """
-    crowd = known_crowd(log, catalogue, settings)
+    crowd = known_crowd(log, catalogue, settings, people)
     made = (distiller or by_counting(settings)).distil(log.of_users(member), catalogue, crowd, member, cut=cut)
     profiles, memory = made
-    return Ground.of(log, catalogue, member, settings, crowd, memory.space), profiles, memory
+    return Ground.of(log, catalogue, member, settings, crowd, memory.space, people), profiles, memory

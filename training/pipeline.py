@@ -60,6 +60,7 @@ def train(
     cut: NDArray[np.int64] | None = None,
     training_log: InteractionLog | None = None,
     distiller: Distiller | None = None,
+    people: NDArray[np.floating] | None = None,
     provenance: dict[str, str] | None = None,
     show: Show | None = None,
 ) -> SimulatedPopulation:
@@ -69,6 +70,8 @@ def train(
     cut: int64[U], `Split.cut`; rows at or after a member's cut are refused. None: no times.
     training_log: contestants' rows, kept with the population for environments. None: not kept.
     distiller: from histories to Ms and Ml; None: by counting, free and instant.
+    people: [U, P], features of users such as one-hot demographics, of which the crowd learns what kinds of people make
+    of genres. None: users are known by what they did alone.
     Work that was interrupted goes on; a finished folder is loaded.
 
     Raises:
@@ -83,9 +86,9 @@ def train(
     if settings.exit == "answer" and log.time is None:
         raise ConfigError('exit="answer" is learned from visits and this log has no times; use exit="hazard".')
     distiller = distiller or by_counting(settings)
-    if begin(folder, log, catalogue, member, repr((settings, distiller)), cut, training_log):
+    if begin(folder, log, catalogue, member, _told(settings, distiller, people), cut, training_log):
         return load(folder)
-    ground, profiles, memory = prepare(log, catalogue, member, settings, distiller, cut)
+    ground, profiles, memory = prepare(log, catalogue, member, settings, distiller, cut, people)
     clustering = cluster(features(profiles, settings.cluster_on, by_name(settings.embedder)), settings.cluster)
     personas = Personas.of(clustering.label, member, profiles, log.n_users)
     lessons = replace(_lessons(ground, profiles.cuts, cut), told=Told.of(member, profiles, memory))
@@ -107,6 +110,11 @@ def train(
     _write_curve(clustering, folder)
     save(parts, folder)
     return load(folder)
+
+
+def _told(settings: TrainSettings, distiller: Distiller, people: NDArray[np.floating] | None) -> str:
+    """Return what a folder's work depends on beside rows and members."""
+    return repr((settings, distiller)) + ("" if people is None else digest(repr(np.asarray(people).tolist())))
 
 
 def _arm(settings: TrainSettings) -> ReadArm:

@@ -42,7 +42,7 @@ from simenv.training.pipeline import TrainSettings
 
 Floats = NDArray[np.float64]
 Kind = Literal["held-out ratings", "predictor", "doubly robust", "simulator"]
-_FORMAT = 2
+_FORMAT = 3
 """Raised when the meaning of stored numbers changes: older splits are then computed again."""
 
 

@@ -174,3 +174,32 @@ def test_no_rating_and_no_opinion_moves_what_was_chosen(log: InteractionLog, cro
     blind = crowd.without_opinions()
     alone = cues(blind, Taste.of(blind, item, rating), PAIR_USER, PAIR_ITEM).feature
     np.testing.assert_array_equal(one[:, EXPOSURE], alone[:, EXPOSURE])
+
+
+def test_people_alike_by_hand(log: InteractionLog) -> None:
+    """Two kinds of people who disagree about genres; the left-out users are still known by their kind."""
+    catalogue, settings = tiny_catalogue(log.items), CrowdSettings(factors=3, core=50, people_damping=2.0)
+    kind = np.eye(2)[np.arange(log.n_users) % 2]
+    out = np.array([3, 4])
+    crowd = Crowd.fit(log, catalogue, settings, without=out, people=kind)
+    plain = Crowd.fit(log, catalogue, settings, without=out)
+    known = log.take(~np.isin(log.user, out))
+    residual = known.rating - crowd.mean - crowd.item_offset[known.item]
+    sums = np.bincount(known.user, residual, log.n_users)
+    base = residual - (sums / (np.bincount(known.user, minlength=log.n_users) + 8))[known.user]
+    g, want = crowd.genre[known.item], np.zeros((2, crowd.genre.shape[1]))
+    for k in (0, 1):
+        own = kind[known.user, k] > 0
+        want[k] = np.linalg.solve(g[own].T @ g[own] + 2 * np.eye(g.shape[1]), g[own].T @ base[own])
+    np.testing.assert_allclose(crowd.kin, kind @ want, atol=2e-3)  # offsets alternate to within that
+    member, (item, rating) = np.arange(12), log.padded(np.arange(12))
+    told, untold = Taste.of(crowd, item, rating, member), Taste.of(crowd, item, rating)
+    some, none = (cues(crowd, t, PAIR_USER, PAIR_ITEM) for t in (told, untold))
+    at = FEATURE.index("people alike")
+    np.testing.assert_allclose(some.feature[:, at], (crowd.genre[PAIR_ITEM] * crowd.kin[PAIR_USER]).sum(1), atol=1e-6)
+    np.testing.assert_allclose(some.likeminded - none.likeminded, some.feature[:, at], atol=1e-6)
+    assert (none.feature[:, at] == 0).all()
+    rest = np.arange(len(FEATURE)) != at
+    for other in (some, cues(plain, Taste.of(plain, item, rating, member), PAIR_USER, PAIR_ITEM)):
+        np.testing.assert_array_equal(other.feature[:, rest], none.feature[:, rest])
+    assert len(crowd.without_opinions().kin) == len(plain.kin) == 0

@@ -108,7 +108,7 @@ def written(content: bytes) -> Callable[[Path], None]:
         ),
         (lambda folder: shutil.rmtree(folder), "is no saved population"),
         (edited(format="else"), "was not written by simenv"),
-        (edited(version=99), "has format version 99; this simenv reads 2"),
+        (edited(version=99), "has format version 99; this simenv reads 3"),
         (edited(version=None), "has format version None"),
         (written(b"[1, 2]"), "was not written by simenv"),
         (written(b'{"format": "simenv-pop'), "is damaged"),
