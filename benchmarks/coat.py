@@ -20,8 +20,8 @@ from simenv.study.coat_stand_in import stand_in
 
 PROTOCOL = (
     "The registered run, its recipe frozen before the random ratings were opened, is coat-registered.json. This one "
-    "has the recipe of today, which was changed after they had been opened: the prior also knows which genres a user "
-    "chooses and avoids."
+    "has the recipe of today, which was changed after they had been opened: the prior also knows which tags a user "
+    "chooses and avoids, and what users with the same features make of tags."
 )
 
 
