@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from simenv.agents.arms import disturbed, language_model
 from simenv.agents.crowd import Crowd
 from simenv.agents.memory import Memory
 from simenv.agents.profile import Profiles
 from simenv.agents.prompt import PromptWriter, preset
+from simenv.agents.rating_model import MemoRatingModel
 from simenv.agents.store import load
+from simenv.agents.written import Notes, Stage
 from simenv.datasets.synthetic import World
 from simenv.errors import ConfigError, DataError, LeakageError, StoreError
 from simenv.log import InteractionLog, Split
@@ -141,8 +144,7 @@ class TestDistiller:
         plain = replace(profiles, written=())
         assert plain[0].description.startswith("I have rated")
         plain.save(tmp_path / "p.npz")
-        with np.load(tmp_path / "p.npz") as data:
-            assert "written" not in data.files
+        assert Profiles.load(tmp_path / "p.npz", plain.catalogue).written == ()
         split = cut(tiny_log(n_items=60))
         counted, _ = StatisticalDistiller().distil(split.past, memory.catalogue, memory.crowd, USER, cut=split.cut)
         np.testing.assert_array_equal(counted.genre, profiles.genre)
@@ -339,6 +341,40 @@ class TestServing:
         with pytest.raises(UndoneError, match=words):
             write(tiny_population, tiny_population.users.ids[2], [tiny_population.items.ids[5]], a)
         assert a.count["malformed"] == 3
+
+
+class TestDisturbed:
+    """Users whose written words are exchanged or hidden: notes go with their entries, and names become codes."""
+
+    @pytest.fixture
+    def spoken(self, tiny_population: Any) -> Any:
+        """The population with a reason for each entry, and a description, that name what they are about."""
+        lm = language_model(tiny_population)
+        assert lm is not None
+        mind, title = lm.mind, tiny_population.catalogue.title
+        text = tuple(f"Because of {title[i]}." for i in mind.memory.item.tolist())
+        memory = replace(mind.memory, notes=Notes(text, np.arange(len(text))))
+        first = [title[int(own.item[0])] for own in mind.profiles]
+        written = tuple((Stage(1, (0, 1, 2), f"I begin with {t}."),) for t in first)
+        told = replace(lm, mind=replace(mind, memory=memory, profiles=replace(mind.profiles, written=written)))
+        return tiny_population.with_(rating_model=MemoRatingModel(told, len(title)))
+
+    def test_a_note_stays_with_its_entry(self, spoken: Any) -> None:
+        memory = language_model(disturbed(spoken, 0)["memory swapped"]).mind.memory  # type: ignore[union-attr]
+        own = language_model(spoken).mind.memory  # type: ignore[union-attr]
+        assert not np.array_equal(memory.item, own.item)
+        for entry in range(len(memory)):
+            said = f"I gave it {memory.rating[entry]:g}. Because of {spoken.catalogue.title[memory.item[entry]]}."
+            assert memory.reason(entry) == said
+
+    def test_hidden_titles_are_hidden_in_words_too(self, spoken: Any) -> None:
+        mind = language_model(disturbed(spoken, 0)["opaque titles"]).mind  # type: ignore[union-attr]
+        coded = mind.writer.catalogue.title
+        assert not set(coded) & set(spoken.catalogue.title)
+        for entry in range(0, len(mind.memory), 7):
+            assert mind.memory.reason(entry).endswith(f"Because of {coded[mind.memory.item[entry]]}.")
+        for own in mind.profiles:
+            assert own.description == f"I begin with {coded[int(own.item[0])]}."
 
 
 TEMPLATE = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}<assistant>"
