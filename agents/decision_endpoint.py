@@ -145,7 +145,11 @@ def decide(population: SimulatedPopulation, request: Mapping[str, Any]) -> dict[
     rating = ScoreAnswer.of([f"{v:g}" for v in population.scale.values], p, mass)
     expected = population.scale.expectation(said.p_rating[:, 0])[:, None]
     take = float(population.choice.probability(expected, population.user_mean[[user]])[0, 0])
-    known = {"rating": rating, "take": YesNoAnswer(take), "leave": YesNoAnswer(float(said.p_exit[0]))}
+    known: dict[str, ScoreAnswer | YesNoAnswer] = {
+        "rating": rating,
+        "take": YesNoAnswer(take),
+        "leave": YesNoAnswer(float(said.p_exit[0])),
+    }
     return {
         "version": VERSION,
         "answers": {name: known[name].to_wire() for name in asked},

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from threading import BoundedSemaphore
 from typing import Any, final
@@ -75,7 +76,7 @@ class RemoteSettings:
 
 @final
 class Client:
-    """Asks one server, no more than so many requests at a time."""
+    """Asks one server, no more than so many requests at a time; each process has a line of its own to it."""
 
     def __init__(self, settings: RemoteSettings) -> None:
         """Take the settings; nothing is asked yet.
@@ -84,24 +85,25 @@ class Client:
             ConfigError: the openai package is not installed.
 
         """
-        try:
-            from openai import OpenAI
-        except ImportError as error:
-            raise ConfigError(
-                "asking a server needs the openai package: pip install 'simenv-personas[remote]'."
-            ) from error
-        self._gate = BoundedSemaphore(settings.concurrency)
-        self._client = OpenAI(
-            base_url=settings.address,
-            api_key=os.environ.get(KEY) or "none",
-            timeout=settings.timeout,
-            max_retries=settings.retries,
-        )
+        self.settings = settings
+        self._lines: dict[int, tuple[Any, BoundedSemaphore]] = {}
+        self._line()
+
+    def __reduce__(self) -> tuple[type[Client], tuple[RemoteSettings]]:
+        """Travel as settings alone."""
+        return Client, (self.settings,)
+
+    def _line(self) -> tuple[Any, BoundedSemaphore]:
+        """Return this process's client of openai, and what bounds its requests."""
+        process = os.getpid()
+        if process not in self._lines:
+            self._lines[process] = _openai(self.settings), BoundedSemaphore(self.settings.concurrency)
+        return self._lines[process]
 
     def models(self) -> list[dict[str, Any]]:
         """Return what the server lists as its models; nothing where it has no list. Raises RemoteError."""
         try:
-            reply, _ = self._ask(lambda: self._client.models.with_raw_response.list())
+            reply, _ = self._ask(self._line()[0].models.with_raw_response.list)
         except RefusedError:
             return []
         listed = reply.get("data") if isinstance(reply, dict) else None
@@ -118,26 +120,40 @@ class Client:
         """
         known = {name: body[name] for name in ("model", "prompt") if name in body}
         extra = {name: value for name, value in body.items() if name not in known}
-        with self._gate:
-            return self._ask(lambda: self._client.completions.with_raw_response.create(**known, extra_body=extra))
+        client, gate = self._line()
+        with gate:
+            return self._ask(client.completions.with_raw_response.create, **known, extra_body=extra)
 
-    def _ask(self, request: Any) -> tuple[Any, int]:
+    def _ask(self, request: Callable[..., Any], **what: Any) -> tuple[Any, int]:
         import openai
 
         try:
-            raw = request()
+            raw = request(**what)
         except openai.APIStatusError as error:
             words = f"the server answered {error.status_code}: {_short(error.response.text)}"
             waits = error.status_code in (408, 409, 429) or error.status_code >= 500
             raise (UnansweredError(words, error.status_code) if waits else RefusedError(words)) from error
         except openai.APITimeoutError as error:
-            raise UnansweredError(f"the server did not answer within {self._client.timeout} s.") from error
+            raise UnansweredError(f"the server did not answer within {self.settings.timeout:g} s.") from error
         except openai.APIConnectionError as error:
-            raise UnansweredError(f"no connection to {self._client.base_url} ({error.__cause__ or error}).") from error
+            raise UnansweredError(f"no connection to {self.settings.address} ({error.__cause__ or error}).") from error
         try:
             return json.loads(raw.http_response.text), int(raw.retries_taken)
         except ValueError as error:
             raise RemoteError(f"the server's answer is no JSON: {_short(raw.http_response.text)}") from error
+
+
+def _openai(settings: RemoteSettings) -> Any:
+    try:
+        from openai import OpenAI
+    except ImportError as error:
+        raise ConfigError("asking a server needs the openai package: pip install 'simenv-personas[remote]'.") from error
+    return OpenAI(
+        base_url=settings.address,
+        api_key=os.environ.get(KEY) or "none",
+        timeout=settings.timeout,
+        max_retries=settings.retries,
+    )
 
 
 def _short(text: str) -> str:

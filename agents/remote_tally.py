@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any, final
 
 from simenv.agents.remote_dialect import Reading
+
+_TURN = Lock()
+"""Threads take turns at counting; here and not in a Tally, which is copied into other processes."""
 
 
 @final
@@ -36,14 +39,12 @@ class Tally:
     other_tokens: int = 0
     """Prompts in text which the server cut into another number of tokens than training did."""
 
-    _turn: Lock = field(default_factory=Lock, repr=False, compare=False)
-
     def add(self, readings: Sequence[Reading], usage: Any, length: int, tries: int) -> None:
         """Count the readings of one request. length: its prompt tokens as we count them; usage: as the server does."""
         told = usage if isinstance(usage, dict) else {}
         tokens = told.get("prompt_tokens") or length
         cached = (told.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-        with self._turn:
+        with _TURN:
             self.prompts += len(readings)
             self.requests += 1
             self.retried += tries

@@ -105,8 +105,8 @@ def phi(folder: Path, tokenizer: Any) -> Family:
 
 
 @contextmanager
-def serving(python: str, family: Family, log: Path) -> Iterator[str]:
-    """Serve a family with vLLM while inside; gives the address."""
+def serving(python: str, family: Family, log: Path) -> Iterator[tuple[str, int]]:
+    """Serve a family with vLLM while inside; gives the address and the session of its processes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -121,7 +121,7 @@ def serving(python: str, family: Family, log: Path) -> Iterator[str]:
         try:
             url = f"http://127.0.0.1:{port}"
             _wait(url, server, log)
-            yield url
+            yield url, server.pid
         finally:
             os.killpg(server.pid, signal.SIGTERM)
             server.wait(60)
@@ -201,30 +201,46 @@ def visits(here: SimulatedPopulation, there: SimulatedPopulation, pages: int = 5
     return {"users": len(key), "pages": pages, "places": 10, **answers, "largest difference of a probability": gap}
 
 
-def throughput(url: str, local: LocalModel, what: Asked) -> dict[str, object]:
-    """Return prompts a second: here, and served with so many requests under way and so many prompts in each."""
-    alone = (what[0][:100], what[1][:100])
+def throughput(url: str, session: int, local: LocalModel, what: Asked) -> dict[str, object]:
+    """Return what prompts cost: here, and served with so many requests under way and so many prompts in each.
+
+    Prompts a second are of the better of two runs; CPU milliseconds a prompt of both, which other work on the machine
+    changes less.
+    """
     out: dict[str, object] = {
         "prompts": len(what[0]),
-        "here, fast": _rate(local.score, what),
-        "here, one by one": _rate(local.score_plainly, alone),
+        "here, fast": _cost(local.score, what, session),
+        "here, one by one": _cost(local.score_plainly, (what[0][:100], what[1][:100]), session),
     }
     for concurrency, batch in ((1, 1), (8, 1), (32, 1), (8, 16), (8, 64)):
         model = _connect(url, local, concurrency=concurrency, batch=batch)
-        rate = _rate(model.score, what)
-        shared = model.tally.cached / model.tally.tokens
-        out[f"served, {concurrency} requests of up to {batch}"] = {"rate": rate, "tokens from the prefix cache": shared}
+        cost = _cost(model.score, what, session)
+        cost["tokens from the prefix cache"] = model.tally.cached / model.tally.tokens
+        out[f"served, {concurrency} requests of up to {batch}"] = cost
     return out
 
 
-def _rate(score: Callable[..., Any], what: Asked) -> float:
-    """Return the better of two runs: other work on the machine only ever slows."""
-    best = 0.0
+def _cost(score: Callable[..., Any], what: Asked, session: int) -> dict[str, float]:
+    rate, here, there = 0.0, time.process_time(), _cpu_of(session)
     for _ in range(2):
         started = time.perf_counter()
         score(what[0], DIGITS, adapters=what[1])
-        best = max(best, len(what[0]) / (time.perf_counter() - started))
-    return best
+        rate = max(rate, len(what[0]) / (time.perf_counter() - started))
+    each = 1000 / (2 * len(what[0]))
+    spent = {"this process": time.process_time() - here, "the server": _cpu_of(session) - there}
+    return {"prompts a second": rate, **{f"CPU ms a prompt, {who}": each * seconds for who, seconds in spent.items()}}
+
+
+def _cpu_of(session: int) -> float:
+    """Return the CPU seconds spent so far by the living processes of a session."""
+    spent = 0
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            part = file.read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            continue
+        spent += int(part[11]) + int(part[12]) if int(part[3]) == session else 0
+    return spent / os.sysconf("SC_CLK_TCK")
 
 
 def versions_there(python: str) -> dict[str, str]:
@@ -248,14 +264,15 @@ def main(arguments: Sequence[str]) -> None:
     local = LocalModel.load(trained.base, trained.adapters)
     some = asked(here, 12, 25)
     some[1][::6] = [None] * len(some[1][::6])
-    with serving(python, trained, RUNS / "server.log") as url:
+    with serving(python, trained, RUNS / "server.log") as (url, session):
         values["agreement, trained users"] = agreement(url, local, some)
         values["visits"] = visits(here, load(RUNS / "users", remote=url))
-        values["throughput"] = throughput(url, local, asked(here, 30, 20)) | {"load of the machine": os.getloadavg()[0]}
+        values["throughput"] = throughput(url, session, local, asked(here, 30, 20))
+        values["load of the machine"] = os.getloadavg()[0]
     fused = phi(RUNS / "phi", local.tokenizer)
     local = LocalModel.load(fused.base, fused.adapters)
     some[1][:] = [(None, *fused.adapters)[n % 3] for n in range(len(some[1]))]
-    with serving(python, fused, RUNS / "server.log") as url:
+    with serving(python, fused, RUNS / "server.log") as (url, _):
         values["agreement, random Phi-3"] = agreement(url, local, some)
     command, data = "python benchmarks/remote.py PYTHON", {world_of().name: world_of().log.fingerprint}
     print(record("remote", values, command=command, seed=SEED, data=data, started=started))

@@ -20,6 +20,10 @@ MODULES = {
     "llama": {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"},
     "phi3": {"qkv_proj", "o_proj", "gate_up_proj", "down_proj"},
 }
+REFUSED = (
+    "use_dora", "lora_bias", "modules_to_save", "alora_invocation_tokens", "layer_replication", "use_bdlora",
+    "use_qalora", "rank_pattern", "alpha_pattern", "trainable_token_indices",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +53,7 @@ def test_the_configuration_holds_nothing_an_engine_refuses(family: str, phi: Pat
         assert said["lora_alpha"] > 0
         assert said["bias"] == "none"
         assert said["init_lora_weights"] is True
-        refused = ("use_dora", "lora_bias", "modules_to_save", "alora_invocation_tokens", "layer_replication")
-        refused += ("use_bdlora", "use_qalora", "rank_pattern", "alpha_pattern", "trainable_token_indices")
-        assert {name: said[name] for name in refused if said.get(name)} == {}
+        assert {name: said[name] for name in REFUSED if said.get(name)} == {}
         assert "/" not in str(said["base_model_name_or_path"])
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import threading
 import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
@@ -30,7 +31,10 @@ from simenv.agents.remote_dialect import Dialect
 from simenv.agents.remote_model import RemoteModel
 from simenv.agents.store import load
 from simenv.cli import app
+from simenv.cli.train import Make
+from simenv.cli.trial import Trial
 from simenv.errors import ConfigError, RemoteError, StoreError
+from simenv.log import Split
 
 DIGITS = ("1", "2", "3", "4", "5")
 LEEWAY = 1e-4
@@ -292,6 +296,13 @@ class TestDispatch:
         runs = 1 + sum(a != b for a, b in pairwise(own))
         assert runs <= len(set(own)) + 2  # two requests at a time may overtake each other
 
+    def test_a_copy_for_another_process_asks_for_itself(self, server: Served, asked: Any) -> None:
+        model = connect(server)
+        copy = pickle.loads(pickle.dumps(model))
+        np.testing.assert_array_equal(score(copy, asked), score(model, asked))
+        assert copy.client is not model.client
+        assert copy.tally == model.tally
+
     def test_only_our_key_is_sent(self, server: Served, asked: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("OPENAI_API_KEY", "private")
         score(connect(server), asked)
@@ -435,6 +446,25 @@ class TestPopulation:
             load(tiny_folder, cache=tmp_path / "kept.db")
         with pytest.raises(ConfigError, match="a replay asks no server"):
             load(tiny_folder, remote=server.url, replay=tmp_path / "kept.db")
+
+    def test_a_benchmark_and_its_replay(
+        self, server: Served, published: Path, tiny_split: Split, tmp_path: Path
+    ) -> None:
+        member, past = np.arange(12), tiny_split.past
+        make = asdict(Make(size="small", steps=2, lora_steps=3, personas="2"))
+        trial = Trial(past, past, tiny_split.future.of_users(member), member, tiny_split.cut, True, "tiny")
+        trial.save(published / "trial", {"data": "tiny", "make": make, "synthetic": None})
+        words = ["benchmark", published, "--recommenders", "random,popular", "--pages", 2, "--slate", 3]
+        kept = tmp_path / "kept.db"
+        done = CliRunner().invoke(app, [str(w) for w in (*words, "--remote", server.url, "--cache", kept)])
+        assert done.exit_code == 0, done.output
+        assert "The server answered " in done.stderr
+        result = json.loads((published / "benchmark" / "result.json").read_text())
+        assert result["provenance"]["answers"] == "served (token ids, exact)"
+        done = CliRunner().invoke(app, [str(w) for w in (*words, "--replay", kept)])
+        assert "is, byte for byte, that in" in " ".join(done.stderr.split())
+        refits = [*words, "--remote", server.url, "--refits", 2]
+        assert "leave out --refits" in CliRunner().invoke(app, [str(w) for w in refits]).stderr
 
     def test_inspect(self, server: Served, published: Path, tiny_population: Any, tmp_path: Path) -> None:
         words = ["inspect", published, tiny_population.users.ids[3], "--remote", server.url]

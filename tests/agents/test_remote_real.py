@@ -26,7 +26,7 @@ def test_vllm_answers_as_this_process_does(
     family = remote.phi(tmp_path, tiny_tokenizer)
     local = LocalModel.load(family.base, family.adapters)
     prompts = [Prompt((f"Activity low. Likes {n}.",), (f"Dark Story {m};", " Rating:")) for n in "ab" for m in range(6)]
-    with remote.serving(SERVER, family, tmp_path / "server.log") as url:
+    with remote.serving(SERVER, family, tmp_path / "server.log") as (url, _):
         found = remote.agreement(url, local, (prompts, [None, "persona-1", "persona-2"] * 4))
     exact = found["token ids, exact"]
     assert found["what an adapter changes, at most"] > 0.01
