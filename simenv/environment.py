@@ -14,7 +14,7 @@ from simenv.options import ANYBODY, WHO, Arrival, arrivals, checked_options, dra
 from simenv.protocols import Population
 from simenv.rules import STOPS
 from simenv.session import StopReason
-from simenv.snapshot import Snapshot
+from simenv.snapshot import Snapshot, restore, taken
 from simenv.stage import RENDER_MODES, Setting, Stage
 
 _ROW = np.zeros(1, np.int64)
@@ -80,7 +80,7 @@ class VisitEnv(Stage, gymnasium.Env[Any, Any]):
 
     def snapshot(self) -> Snapshot:
         """Return all there is to know of the visit and of the generator later visits are drawn from."""
-        return self._visits.snapshot(_ROW, [self.np_random])
+        return taken(self._visits, _ROW, [self.np_random])
 
     def restore(self, snapshot: Snapshot, *, luck: int | None = None) -> tuple[Any, dict[str, Any]]:
         """Go on from a snapshot of one visit, and return (observation, info) as they were then.
@@ -93,7 +93,7 @@ class VisitEnv(Stage, gymnasium.Env[Any, Any]):
             ConfigError: it holds several visits (`snapshot.take(0)` chooses one), or is of another form of page.
 
         """
-        self._visits.restore(_ROW, snapshot, luck)
+        restore(self._visits, _ROW, snapshot, luck)
         self.np_random = generator_at(snapshot.rng[0])
         return self._now()
 
@@ -111,7 +111,7 @@ class VisitEnv(Stage, gymnasium.Env[Any, Any]):
         return rendering.rendered(self._visits, 0) if self.render_mode == "ansi" else None
 
     def _now(self) -> tuple[Any, dict[str, Any]]:
-        return first(self._form.observe(self._visits)), first(self._form.info(self._visits))
+        return first(self._form.observe(self._visits)), first_info(self._form.info(self._visits))
 
     def _show(self) -> None:
         if self.render_mode == "human" and self._visits.answered[0]:
@@ -140,14 +140,18 @@ class SlateEnv(VisitEnv):
     - `repeats`: the item was shown on an earlier page of this visit (with `repeats="answer"` the place is kept and
       counted, and the user answers it again with the same luck).
 
-    A page left without any item is legal; it has reward 0 and costs a page. `action_masks()` tells what fills a place.
+    A page left without any item is legal; it has reward 0 and costs a page. `action_masks()` tells what fills a place,
+    the same for each place: that an item stands twice it cannot forbid (Item-v0 can, place by place).
+
+    `simenv/Item-v0` (one item after another) and `simenv/Proto-v0` (a point among the item features) are the same
+    environment under other forms of action: see ItemEnv and ProtoEnv.
 
     ## Observation Space
     A one-level Dict of fixed shapes; everything in it is known to a real system too.
 
     | key             | space                          | meaning                                                      |
     |-----------------|--------------------------------|--------------------------------------------------------------|
-    | `user`          | Box(-1, 1, (D,), float32)      | habits and tastes in the past (simenv.spaces.user_embedding) |
+    | `user`          | Box(-1, 1, (D,), float32)      | habits and tastes in the past (simenv.features.Features.user)|
     | `recent_item`   | Box(-1, I-1, (H,), int64)      | last rated items, this visit included, oldest first; -1: none|
     | `recent_rating` | Box(-1, 1, (H,), float32)      | their ratings, worst 0 to best 1; -1: none                   |
     | `page`          | Box(0, max_pages, (1,), int64) | pages answered so far                                        |
@@ -156,12 +160,27 @@ class SlateEnv(VisitEnv):
     | `rating`        | Box(-1, 1, (K,), float32)      | ratings given, worst 0 to best 1; -1: none                   |
     | `seen`          | MultiBinary(I)                 | without candidates: rated in the past or shown in this visit |
     | `candidate`     | Box(-1, I-1, (C,), int64)      | with candidates: the items on offer now; -1: none left       |
+    | `candidate_feature` | Box(-1, 1, (C*F,), float32) | with candidates: their rows of `env.item_feature`, 0: none  |
+    | `user_index`    | Discrete(U)                    | with `show_user=True`: who it is                             |
+    | `visit`         | Box(0, visits-1, (1,), int64)  | with `visits` above 1: visits of this user before this one   |
     | `text`          | Text                           | with `observation="text"`: the same in words                 |
+
+    `observation="flat"`: one Box(-1, 1, (N,), float32) with all of it, for plain networks: item numbers replaced by the
+    items' F features (0: none), pages by their share, the user by a one; `env.layout` tells what stands where.
+    `observation="history"`: only `recent_item`, `recent_rating` and what the action needs, for sequence models.
 
     ## Starting State
     `reset` draws one episode key and a member of the population, evenly, from `np_random`; all luck of the visit hashes
-    from the key, so two agents with one seed meet the same users in the same moods. A user is chosen by raw id with
-    `reset(options={"user_id": 186})`; only the key is then drawn.
+    from the key, so two agents with one seed meet the same users in the same moods. Who comes can be chosen
+    with `reset(options=...)`, in vector environments one value for all rows or a list with one per row:
+
+    - `user_id`: raw id; only the key is then drawn. Or `persona`: name; the user is drawn among its members;
+    - `history`: {raw item id: rating}, oldest first: what the agent knows of the past instead of the training log. What
+      the user is does not change with it.
+
+    `env.snapshot()` and `env.restore(snapshot)` go back to a state in mid-visit, bit for bit, here or in another
+    environment: for rollouts that branch, and for other slates from the same state (in a vector environment all at
+    once, `env.restore(snapshot.take([0] * 64))`).
 
     ## Rewards
     By name, or a function (response, slate, scale) -> float64[B]: see simenv.rewards.
@@ -169,11 +188,20 @@ class SlateEnv(VisitEnv):
     - `"rating"` (default): mean rating given on the page, in units of the scale; 0 if none was given;
     - `"expected"`: mean expected rating per shown place, without luck; only a simulator can pay it;
     - `"consumed"`: share of shown places taken;
-    - `"satisfaction"`: mean over shown places of the rating on -1..1, 0 where there is none.
+    - `"satisfaction"`: mean over shown places of the rating on -1..1, 0 where there is none;
+    - `"retention"`: 1 per page on which something was shown, in sum the pages until the user leaves;
+    - `"long_term"`: satisfaction and, when the visit ends, what it is worth that the user may come back
+      (simenv.rewards.LongTerm); needs users who know when they return.
+
+    Where users come back (a population with a life, `simenv.agents.life`), `visits=N` makes an episode of up to N
+    visits: leaving is then no end but the way to the next visit, `info["day"]` tells when it begins, and a page is
+    worth `day_discount ** (days since the episode began)` of its reward.
 
     ## Episode End
     Termination: the user leaves (`stop_reason` "left"), or nothing is left to show ("exhausted").
-    Truncation: the visit reached `max_pages` ("page_cap"). Leaving wins over both where they coincide.
+    Truncation: the visit reached `max_pages` ("page_cap"). Leaving wins over both where they coincide. With `visits`
+    above 1 an episode terminates where the user never comes back, and is truncated ("visit_cap") where one would come
+    after the last of `visits` or after `days`.
 
     ## Information
     `reset` and `step` return the same keys, always:
@@ -181,8 +209,9 @@ class SlateEnv(VisitEnv):
     - `user_id`: raw id (int or str); `user_index`: its number, int;
     - `ratings`: float32[K] in units of the scale; a rating exists only where `rated` (bool[K]), elsewhere 0 stands;
     - `consumed`: bool[K];
-    - `stop_reason`: "", "left", "exhausted" or "page_cap";
-    - `duplicates`, `repeats`, `masked`: int, places of the last action that broke the rules above.
+    - `stop_reason`: "", "left", "exhausted", "page_cap" or "visit_cap";
+    - `duplicates`, `repeats`, `masked`: int, places of the last action that broke the rules above;
+    - with `visits` above 1 also `visit`, int, and `day`, float: of the visit that the next page belongs to.
 
     With `diagnostics=True` also what only the simulator knows, for analysis, never for an agent: `persona` (its name,
     "" without personas), `rating_probs` float32[K, R], `exit_prob` float, `support` float32[K] (ratings the simulator
@@ -194,8 +223,9 @@ class SlateEnv(VisitEnv):
 
     env = gymnasium.make("simenv/Slate-v0", population="path/to/population", slate_size=5, candidates=50)
     ```
-    Besides Gymnasium's interface: `training_log`, `catalogue`, `population`, `session` (for a Policy), `record` (all
-    that was played) and `play(recommender)`; through wrappers they are found at `env.unwrapped`.
+    All arguments stand in simenv.stage.Setting. Besides Gymnasium's interface: `training_log`, `catalogue`,
+    `population`, `item_feature`, `session` (for a Policy), `snapshot`, `restore`, `record` (all that was played) and
+    `play(recommender)`; through wrappers they are found at `env.unwrapped`.
 
     ## Version History
     - v0: first version.
@@ -254,8 +284,14 @@ def generator_at(state: Any) -> np.random.Generator:
 
 
 def first(batch: Any) -> Any:
-    """Return row 0 of each entry of a dict, or of an array; numbers become Python ones."""
-    if not isinstance(batch, dict):
-        return batch[0]
-    row = {name: value[0] for name, value in batch.items()}
-    return {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
+    """Return row 0 of an observation."""
+    return {name: value[0] for name, value in batch.items()} if isinstance(batch, dict) else batch[0]
+
+
+def first_info(batch: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    """Return row 0 of an info; numbers become Python ones."""
+    row = {}
+    for name, many in batch.items():
+        value = many[0]
+        row[name] = value.item() if isinstance(value, np.generic) else value
+    return row

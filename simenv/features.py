@@ -60,12 +60,12 @@ class Features:
     @property
     def user_width(self) -> int:
         """D, numbers of a user's embedding."""
-        return 3 + len(self.log.scale) + 2 * self.genre.shape[1]
+        return int(3 + len(self.log.scale) + 2 * self.genre.shape[1])
 
     @property
     def item_width(self) -> int:
         """F, numbers of an item."""
-        return 2 + self.genre.shape[1] + FACTORS if self._own is None else int(self._own.shape[1])
+        return int(2 + self.genre.shape[1] + FACTORS if self._own is None else self._own.shape[1])
 
     @cached_property
     def user(self) -> NDArray[np.float32]:
@@ -111,7 +111,7 @@ class Features:
             return self._own
         log = self.log
         count = np.bincount(log.item, minlength=log.n_items).astype(np.float64)
-        unit = 2.0 * unit_rating(log.rating, log.scale) - 1
+        unit = np.asarray(unit_rating(log.rating, log.scale), np.float64) * 2 - 1
         overall = unit.mean() if len(log) else 0.0
         quality = (np.bincount(log.item, unit, log.n_items) + SHRINK * overall) / (count + SHRINK)
         popularity = np.log1p(count) / max(np.log1p(count.max(initial=0)), 1.0)
@@ -145,8 +145,7 @@ def unit_rating(rating: NDArray[np.float32], scale: RatingScale) -> NDArray[np.f
     """Return ratings moved to 0..1 (worst to best), as a new array; -1 where there is none."""
     low, high = scale.values[0], scale.values[-1]
     unit = (rating - low) / (high - low)
-    unit[np.isnan(unit)] = -1
-    return np.asarray(unit, np.float32)
+    return np.asarray(np.fmax(unit, np.float32(-1)), np.float32)  # fmax takes the number where the other is none
 
 
 def on_grid(value: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -11,10 +11,10 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_SHIFT = np.uint64(30), np.uint64(27), np.uint64(31)
-_FACTOR = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
-_BELOW_53 = np.uint64(11)
+_GOLDEN = np.array(0x9E3779B97F4A7C15, np.uint64)  # arrays without axes: NumPy takes them faster than scalars
+_SHIFT = tuple(np.array(bits, np.uint64) for bits in (30, 27, 31))
+_FACTOR = tuple(np.array(factor, np.uint64) for factor in (0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+_BELOW_53 = np.array(11, np.uint64)
 """Bits that a float64 cannot hold."""
 
 

@@ -24,6 +24,7 @@ _ENDS = {
     StopReason.LEFT: "leaves",
     StopReason.EXHAUSTED: "has seen everything there is",
     StopReason.PAGE_CAP: "would stay, but this was the last page",
+    StopReason.VISIT_CAP: "would come again, but this was the last visit",
 }
 
 

@@ -83,6 +83,8 @@ class Form:
             "consumed": spaces.MultiBinary(rules.slate_size),
             "rating": spaces.Box(-1, 1, (rules.slate_size,), np.float32),
         }
+        if rules.visits > 1:
+            form["visit"] = spaces.Box(0, rules.visits - 1, (1,), np.int64)
         if show_user:
             form["user_index"] = spaces.Discrete(len(visits.population.users))
         if drafts:
@@ -108,7 +110,7 @@ class Form:
         """Return the observation of all B rows: new arrays with leading axis B, and a tuple of B texts."""
         seen = self._numeric(visits)
         if self.kind == "flat":
-            return self._flat(seen, visits.rules.max_pages)
+            return self._flat(seen, {"page": visits.rules.max_pages, "visit": visits.rules.visits})
         return {name: seen[name] for name in self._keys}
 
     def _numeric(self, visits: Visits) -> dict[str, Any]:
@@ -122,9 +124,13 @@ class Form:
             "slate": visits.slate.item.copy(),
             "consumed": visits.response.consumed.astype(np.int8),
             "rating": unit_rating(visits.response.rating, scale),
-            "user_index": session.user.copy(),
-            "draft": visits.drafted(),
         }
+        if "draft" in self.layout:
+            seen["draft"] = visits.drafted()
+        if "user_index" in self.layout:
+            seen["user_index"] = session.user.copy()
+        if "visit" in self.layout and visits.state.visit is not None:
+            seen["visit"] = np.minimum(visits.state.visit, visits.rules.visits - 1)[:, None]
         if session.candidate is None:
             seen["seen"] = visits.known.seen().view(np.int8)
         else:
@@ -135,7 +141,7 @@ class Form:
         return seen
 
     def _user(self, visits: Visits) -> NDArray[np.float32]:
-        user = self.features.user[visits.session.user]
+        user = self.features.user.take(visits.session.user, axis=0)
         if visits.given.any():
             row = np.flatnonzero(visits.given)
             user[row] = self.features.of_history(visits.session.past_item[row], visits.session.past_rating[row])
@@ -143,15 +149,15 @@ class Form:
 
     def _feature(self, item: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return float32[B, n * F] of items [B, n]; zeros where there is none."""
-        return self.features.item_or_none[item].reshape(len(item), -1)
+        return self.features.item_or_none.take(item, axis=0).reshape(len(item), -1)
 
-    def _flat(self, seen: dict[str, Any], max_pages: int) -> NDArray[np.float32]:
+    def _flat(self, seen: dict[str, Any], highest: dict[str, int]) -> NDArray[np.float32]:
         out = np.zeros((len(seen["page"]), max(part.stop for part in self.layout.values())), np.float32)
         for name, part in self.layout.items():
             if name == "user_index":
                 out[np.arange(len(out)), part.start + seen[name]] = 1
-            elif name == "page":
-                out[:, part] = seen[name] / max_pages
+            elif name in highest:
+                out[:, part] = seen[name] / highest[name]
             else:
                 out[:, part] = self._feature(seen[name]) if name in _ITEMS else seen[name]
         return out
@@ -165,14 +171,18 @@ class Form:
         shown, rated = now & (visits.slate.item >= 0), now & ~np.isnan(response.rating)
         user = visits.session.user
         info: dict[str, NDArray[Any]] = {
-            "user_id": self._id[user],
+            "user_id": self._id.take(user),
             "user_index": user.copy(),
             "ratings": np.where(rated, response.rating, np.float32(0)),
             "rated": rated,
             "consumed": now & response.consumed,
-            "stop_reason": _REASON[visits.stop],
+            "stop_reason": _REASON.take(visits.stop),
             **{name: count.copy() for name, count in visits.dropped.items()},
         }
+        if visits.rules.visits > 1:
+            assert visits.state.visit is not None
+            assert visits.state.day is not None
+            info["visit"], info["day"] = visits.state.visit.copy(), visits.state.day.copy()
         if self.diagnostics:
             info["persona"] = self._persona[user]
             info["rating_probs"] = np.where(shown[:, :, None], response.p_rating, np.float32(0))

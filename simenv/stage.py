@@ -54,6 +54,12 @@ class Setting(TypedDict, total=False):
     """float[I, F] in -1..1: features of one's own; None: those of `simenv.features.Features.item`."""
     protos: int
     """P, points of an action of Proto-v0; divides K. Default 1."""
+    visits: int
+    """Visits of a user in one episode. Default 1; above it users must be such as come back, see `SlateEnv`."""
+    days: float | None
+    """Days after which no visit of an episode begins. Default None: however long it takes."""
+    day_discount: float
+    """What a reward is worth one day later. Default 1."""
     diagnostics: bool
     """True: add what only the simulator knows to the info. Default False."""
     name: str
@@ -154,6 +160,8 @@ class Stage:
         visits = self._visits
         if not len(visits.diary):
             raise ConfigError("no visit to play again: step the environment first (and keep_record=True).")
+        if visits.rules.visits > 1:
+            raise ConfigError("users who come back are played again by simenv.play(..., visits=...), not by `play`.")
         user, key = visits.diary.visits()
         record = play(
             self._fitted(contestant, seed),

@@ -19,7 +19,7 @@ from simenv.errors import ConfigError
 from simenv.options import ANYBODY, WHO, Arrival, arrivals, checked_options, drawn
 from simenv.protocols import Population
 from simenv.rules import STOPS
-from simenv.snapshot import Snapshot
+from simenv.snapshot import Snapshot, restore, taken
 from simenv.stage import RENDER_MODES, Setting, Stage
 
 Mask = NDArray[np.bool_]
@@ -160,7 +160,7 @@ class VisitVectorEnv(Stage, VectorEnv[Any, Any, NDArray[Any]]):
         row = self._chosen(rows)
         if not self._rngs:
             raise ConfigError("there is nothing to take a snapshot of; call reset() first.")
-        return self._visits.snapshot(row, [self._rngs[i] for i in row])
+        return taken(self._visits, row, [self._rngs[i] for i in row])
 
     def restore(
         self, snapshot: Snapshot, *, rows: ArrayLike | None = None, luck: int | None = None
@@ -177,7 +177,7 @@ class VisitVectorEnv(Stage, VectorEnv[Any, Any, NDArray[Any]]):
         row = self._chosen(rows)
         if not self._rngs and len(row) < self.num_envs:
             raise ConfigError("reset all rows once before restoring some of them.")
-        self._visits.restore(row, snapshot, luck)
+        restore(self._visits, row, snapshot, luck)
         self._rngs = self._rngs or [np.random.default_rng(0)] * self.num_envs
         self._seeds = self._seeds or [-1] * self.num_envs
         for i, state in zip(row, snapshot.rng, strict=True):

@@ -8,7 +8,6 @@ items; T: places shown.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import final
 
 import numpy as np
@@ -17,21 +16,18 @@ from numpy.typing import NDArray
 from simenv.catalogue import Catalogue
 from simenv.diary import Diary
 from simenv.errors import ConfigError
+from simenv.lives import after_visit, check_lives
 from simenv.log import InteractionLog
 from simenv.offers import offered
 from simenv.options import Arrival, begun
 from simenv.protocols import Population
-from simenv.randomness import Purpose, counter_hash
 from simenv.record import Page
-from simenv.rewards import by_name
+from simenv.rewards import by_name, end_worth
 from simenv.rules import Rules
 from simenv.session import Batch, Response, Session, Slate, UserState, put_rows, take_rows
 from simenv.slates import DROPS, Known, Ragged, clean, trimmed
-from simenv.snapshot import Snapshot
 
 Rows = NDArray[np.int64]
-_OWN = ("reward", "stop", "answered", "given", "draft", "place", *DROPS)
-"""The attributes of Visits with an axis B that a snapshot copies."""
 
 
 @final
@@ -65,6 +61,9 @@ class Visits:
         user, key = np.repeat(population.member[:1], n), np.zeros(n, np.uint64)
         self.session: Session = self.offer(Session.begin(user, self.log), key)
         self.state: UserState = population.begin(user, key)
+        check_lives(population, rules, self.state)
+        self._reward = by_name(rules.reward)
+        self._worth_of_end = end_worth(rules.reward, population, self.state, rules.visits)
         self.known = Known(n, len(population.items), rules.repeats == "drop" or rules.candidates is not None)
         self.known.begin(np.arange(n), self.session.past_item)
         self.slate, self.response = _blank(n, rules.slate_size, len(population.scale))
@@ -76,11 +75,14 @@ class Visits:
         """bool[B]: the last action showed a page (False: it only filled a place of one)."""
         self.given = np.zeros(n, bool)
         """bool[B]: the past known to the recommender was given at the reset."""
+        self.born = np.zeros(n)
+        """float64[B]: the day on which the episode began, where visits have dates."""
         self.draft = np.full((n, rules.slate_size), -1)
         """int64[B, K]: the choices of the page that is being filled place by place."""
         self.place = np.zeros(n, np.int64)
         """int64[B]: places of it that are filled."""
-        self._visit = np.full(n, -1, np.int64)
+        self.visit = np.full(n, -1, np.int64)
+        """int64[B]: numbers in the diary; -1: no page yet."""
         self.diary = Diary()
 
     def offer(self, session: Session, key: NDArray[np.uint64]) -> Session:
@@ -92,10 +94,11 @@ class Visits:
         session, state = begun(user, self.log, arrival), self.population.begin(user, key)
         self.known.begin(row, session.past_item)
         session = self.offer(session, key)
-        self._put(row, session, state, *_blank(len(row), self.rules.slate_size, len(self.population.scale)))
+        self.put(row, session, state, *_blank(len(row), self.rules.slate_size, len(self.population.scale)))
         for count in self.dropped.values():
             count[row] = 0
-        self.reward[row], self.stop[row], self._visit[row], self.answered[row] = 0.0, 0, -1, True
+        self.reward[row], self.stop[row], self.visit[row], self.answered[row] = 0.0, 0, -1, True
+        self.born[row] = 0.0 if state.day is None else state.day
         self.draft[row], self.place[row], self.given[row] = -1, 0, [a.history is not None for a in arrival]
 
     def step(self, row: Rows, action: NDArray[np.int64]) -> None:
@@ -103,19 +106,35 @@ class Visits:
 
         action: item numbers, or positions among the candidates; -1: leave the place empty. See `checked_action`.
         """
-        user, page, state = self.session.user[row], self.session.page[row], self._taken(self.state, row)
-        candidate = None if self.session.candidate is None else self.session.candidate[row]
+        session, state = self._taken(self.session, row), self._taken(self.state, row)
+        user, page, candidate = session.user, session.page, session.candidate
         slate, dropped = clean(action, candidate, row, self.known, self.rules.repeats)
         response, state = self.population.respond(state, slate)
         self.known.show(row, slate.item)
-        self.reward[row], self.answered[row] = self._worth(response, slate), True
         self.stop[row] = stop = self._stops(row, page + 1, response)
+        self.reward[row], self.answered[row] = self._worth(row, response, slate, state), True
         if self.rules.keep_record:
-            visit = self._visit[row] = self.diary.number(self._visit[row], user, state.key)
-            self.diary.write(Page(user, visit, page, slate, response, candidate), stop > 0)
-        self._turn(row, slate, response, state)
+            visit = self.visit[row] = self.diary.number(self.visit[row], user, state.key)
+            self.diary.write(Page(user, visit, page, slate, response, candidate, state.day), stop > 0)
+        self.put(row, self.offer(session.after(slate, response), state.key), state, slate, response)
         for name, count in dropped.items():
             self.dropped[name][row] = count
+        if self.rules.visits > 1 and (stop > 0).any():
+            self._come_back(row[stop > 0])
+
+    def _come_back(self, row: Rows) -> None:
+        """Go on with the next visits of the users at rows [b], whose visits have ended, where there are such."""
+        ended = take_rows(self.session, row), take_rows(self.state, row)
+        after = after_visit(self.population, self.rules, *ended, self.stop[row])
+        self.stop[row] = after.stop
+        back = np.flatnonzero(after.stop == 0)
+        if not len(back):
+            return
+        row, session, state = row[back], take_rows(after.session, back), take_rows(after.state, back)
+        self.known.begin(row, session.past_item)
+        self.visit[row] = -1
+        last = take_rows(self.slate, row), take_rows(self.response, row)
+        self.put(row, self.offer(session, state.key), state, *last)
 
     def fill(self, row: Rows, choice: NDArray[np.int64]) -> None:
         """Put choices [b] on the next places of the pages at rows [b]; pages that are full then are shown.
@@ -134,16 +153,6 @@ class Visits:
         if len(show):
             self.step(show, self.draft[show])
             self.draft[show], self.place[show] = -1, 0
-
-    def _turn(self, row: Rows, slate: Slate, response: Response, state: UserState) -> None:
-        """Move on to the next page at rows [b]; the other rows see an empty one, or still fill theirs."""
-        if len(row) < len(self.stop):
-            session = take_rows(self.session, row).after(slate, response)
-            self._put(row, self.offer(session, state.key), state, slate, response)
-            return
-        session = self.offer(self.session.after(slate, response), state.key)
-        self.session, self.state = self._fitted(session), self._fitted(state)
-        self.slate, self.response = slate, response
 
     def choice_mask(self) -> NDArray[np.bool_]:
         """Return bool[B, n]: which choices fill the next place; those that stand in the draft do not.
@@ -165,59 +174,17 @@ class Visits:
         item = np.take_along_axis(candidate, np.maximum(self.draft, 0), axis=1)
         return np.where(self.draft >= 0, item, -1)
 
-    def snapshot(self, row: Rows, rng: Sequence[np.random.Generator]) -> Snapshot:
-        """Return a copy of the visits at rows [b] and of their generators [b]."""
-        own = {name: self._own(name)[row] for name in _OWN} | {"use": self.known.use[row], "left": self.known.left[row]}
-        parts = (take_rows(self.session, row), take_rows(self.state, row))
-        states = tuple(r.bit_generator.state for r in rng)
-        pages = self.diary.so_far(self._visit[row])
-        return Snapshot(*parts, take_rows(self.slate, row), take_rows(self.response, row), own, states, pages)
+    def _worth(self, row: Rows, response: Response, slate: Slate, state: UserState) -> NDArray[np.float64]:
+        worth = self._worth_of_page(response, slate)
+        if self._worth_of_end is not None:
+            worth = worth + np.where(self.stop[row] > 0, self._worth_of_end(self.population, state), 0.0)
+        if self.rules.day_discount < 1 and state.day is not None:
+            worth = worth * self.rules.day_discount ** (state.day - self.born[row])
+        return worth
 
-    def restore(self, row: Rows, snapshot: Snapshot, luck: int | None = None) -> None:
-        """Put the visits of a snapshot [b] at rows [b], ascending; in the record they are visits of their own.
-
-        luck: None: all luck to come is that of the original; a number: other luck, its own for each row.
-
-        Raises:
-            ConfigError: as many visits are needed as there are rows; or it is of an environment of another form.
-
-        """
-        self._check(row, snapshot)
-        state = snapshot.state
-        if luck is not None:
-            state = replace(state, key=counter_hash(state.key, luck, np.arange(len(row)), int(Purpose.EPISODE)))
-        self._put(row, snapshot.session, state, snapshot.slate, snapshot.response)
-        for name in _OWN:
-            self._own(name)[row] = snapshot.own[name]
-        self.known.use[row], self.known.left[row] = snapshot.own["use"], snapshot.own["left"]
-        if self.rules.keep_record:
-            self._visit[row] = self.diary.branch(snapshot.pages, state.key)
-
-    def _own(self, name: str) -> NDArray[np.generic]:
-        return self.dropped[name] if name in DROPS else getattr(self, name)
-
-    def _check(self, row: Rows, snapshot: Snapshot) -> None:
-        if len(snapshot) != len(row):
-            raise ConfigError(
-                f"a snapshot of {len(snapshot)} visits cannot fill {len(row)} rows; "
-                "choose with snapshot.take([...]) and rows=[...]."
-            )
-        mine, offers = self.session.candidate, snapshot.session.candidate
-        form = (self.slate.item.shape[1], self.known.use.shape[1], None if mine is None else mine.shape[1])
-        other = (
-            snapshot.slate.item.shape[1],
-            snapshot.own["use"].shape[1],
-            None if offers is None else offers.shape[1],
-        )
-        if form != other:
-            raise ConfigError(
-                "the snapshot is of another environment: (places, items + 1, candidates) are "
-                f"{other} there and {form} here."
-            )
-
-    def _worth(self, response: Response, slate: Slate) -> NDArray[np.float64]:
-        worth = np.asarray(by_name(self.rules.reward)(response, slate, self.population.scale), dtype=np.float64)
-        if worth.shape != (len(slate.item),) or not np.isfinite(worth).all():
+    def _worth_of_page(self, response: Response, slate: Slate) -> NDArray[np.float64]:
+        worth = np.asarray(self._reward(response, slate, self.population.scale), dtype=np.float64)
+        if worth.shape != (len(slate.item),) or not np.isfinite(np.add.reduce(worth)):
             raise ConfigError(
                 f"the reward must return {len(slate.item)} finite numbers, one per user; "
                 f"got shape {worth.shape}: {worth}."
@@ -236,7 +203,8 @@ class Visits:
     def _taken(self, batch: Batch, row: Rows) -> Batch:
         return batch if len(row) == len(self.stop) else take_rows(batch, row)
 
-    def _put(self, row: Rows, session: Session, state: UserState, slate: Slate, response: Response) -> None:
+    def put(self, row: Rows, session: Session, state: UserState, slate: Slate, response: Response) -> None:
+        """Let the users at rows [b] stand so from now on."""
         if len(row) < len(self.stop):
             session, state = put_rows(self.session, row, session), put_rows(self.state, row, state)
             slate, response = put_rows(self.slate, row, slate), put_rows(self.response, row, response)

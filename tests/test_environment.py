@@ -15,8 +15,6 @@ import numpy as np
 import pytest
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env, data_equivalence
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import simenv.registration
 from simenv.catalogue import Catalogue
@@ -32,17 +30,9 @@ from simenv.scale import RatingScale
 from simenv.session import Session, Slate, take_rows
 from simenv.stage import Setting
 from simenv.testing.environment import EnvironmentContract, ScriptedPopulation, played
-from simenv.testing.logs import tiny_catalogue, tiny_log
+from simenv.testing.logs import log_of, tiny_catalogue, tiny_log
 
 STAYING = ScriptedPopulation(p_leave=0.0)
-
-
-def log_of(population: Population, seed: int = 0) -> InteractionLog:
-    """Return contestants' rows in the indices of the population."""
-    log = tiny_log(len(population.users), len(population.items), seed)
-    return InteractionLog.of(
-        population.users, population.items, log.user, log.item, log.rating, log.time, population.scale
-    )
 
 
 class FirstFree:
@@ -503,40 +493,6 @@ class TestPage:
         catalogue = replace(Catalogue.bare(items), title=("very long " * 20,))
         assert len(label(catalogue, 0)) == 64
         assert label(catalogue, 0).endswith("…")
-
-
-@settings(max_examples=25, deadline=None)
-@given(
-    st.integers(1, 5),
-    st.integers(1, 12),
-    st.integers(1, 4),
-    st.booleans(),
-    st.sampled_from(["drop", "answer"]),
-    st.integers(0, 2**31),
-)
-def test_random_legal_actions_never_crash_and_stay_in_the_spaces(
-    size: int, n_items: int, max_pages: int, offered: bool, repeats: Any, seed: int
-) -> None:
-    population = ScriptedPopulation(items=Index(tuple(range(n_items)), "item"))
-    setting: Setting = {
-        "slate_size": size,
-        "max_pages": max_pages,
-        "repeats": repeats,
-        "candidates": size + 2 if offered else None,
-        "training_log": log_of(population, seed % 7),
-        "observation": "text",
-        "diagnostics": True,
-    }
-    env = SlateEnv(population, **setting)
-    steps = played(env, seed)
-    assert len(steps) <= 3 * (max_pages + 1)
-    for observation, info, reward, *_ in steps:
-        assert observation in env.observation_space
-        assert np.isfinite(reward)
-        assert info["duplicates"] + info["masked"] + info["repeats"] <= size
-    record = env.record.to_frame()
-    if repeats == "drop" and len(record):
-        assert not record.duplicated(["visit", "item"]).any()
 
 
 def test_episodes_differ_between_seeds() -> None:

@@ -13,6 +13,7 @@ TINY: dict[str, dict[str, Any]] = {
     "own_data": {"size": (80, 60), "steps": 2, "min_ratings": 20},
     "plug_in_a_recommender": {"n_users": 20, "n_items": 40, "pages": 1},
     "reproduce_table1": {"rows": (0, 6), "size": (80, 60), "users": 10, "steps": 2, "train_rows": (30, 12)},
+    "train_an_rl_agent": {"steps": 64, "users": 4, "pages": 2},
     "train_loop": {"steps": 3, "num_envs": 4, "slate_size": 3},
 }
 

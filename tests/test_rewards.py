@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from simenv.errors import ConfigError
-from simenv.rewards import REWARDS, by_name, consumed, expected, rating, satisfaction
+from simenv.rewards import REWARDS, LongTerm, by_name, consumed, expected, rating, retention, satisfaction
 from simenv.scale import RatingScale
 from simenv.session import Response, Slate
 
@@ -32,6 +32,8 @@ def test_rewards_by_hand() -> None:
     np.testing.assert_allclose(expected(response, slate, SCALE), [(5 + 1.5 + 1) / 3, 0])
     np.testing.assert_allclose(consumed(response, slate, SCALE), [2 / 3, 0])
     np.testing.assert_allclose(satisfaction(response, slate, SCALE), [(1 - 0.5 + 0) / 3, 0])
+    np.testing.assert_allclose(retention(response, slate, SCALE), [1, 0])
+    np.testing.assert_allclose(LongTerm()(response, slate, SCALE), [(1 - 0.5 + 0) / 3, 0])
 
 
 @pytest.mark.parametrize("name", REWARDS)

@@ -10,6 +10,7 @@ import numpy as np
 from simenv.catalogue import Catalogue
 from simenv.index import Index
 from simenv.log import InteractionLog
+from simenv.protocols import Population
 from simenv.randomness import generator
 from simenv.scale import RatingScale
 
@@ -41,6 +42,14 @@ def tiny_log(n_users: int = 12, n_items: int = 30, seed: int = 0) -> Interaction
     when = _START + _DAY * np.concatenate(day)
     stacked = np.concatenate(user), np.concatenate(item), np.concatenate(rating)
     return InteractionLog.of(users, items, *stacked, when, RatingScale())
+
+
+def log_of(population: Population, seed: int = 0) -> InteractionLog:
+    """Return the rows of a `tiny_log` in the indices and on the scale (five values) of a population."""
+    p = population
+    log = tiny_log(len(p.users), len(p.items), seed)
+    rating = p.scale.array[log.scale.encode(log.rating)] if len(p.scale) == 5 else p.scale.round(log.rating)
+    return InteractionLog.of(p.users, p.items, log.user, log.item, rating, log.time, p.scale)
 
 
 def tiny_catalogue(items: Index) -> Catalogue:

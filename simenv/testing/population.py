@@ -66,6 +66,8 @@ class CountingPopulation:
 
     def __getattr__(self, name: str) -> Any:
         """Return what the inner population has."""
+        if name == "inner":  # asked for while a copy is being made
+            raise AttributeError(name)
         return getattr(self.inner, name)
 
     def respond(self, state: UserState, slate: Slate) -> tuple[Response, UserState]:
