@@ -6,6 +6,7 @@ populations.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, final
 
@@ -116,7 +117,6 @@ class Own:
         return self.model.ratio(gaps.utility, gaps.activity, gaps.visit)
 
 
-def foretellers(gaps: Gaps, assumed: ReturnTime) -> dict[str, Foreteller]:
-    """Return all of them by name, fitted to gaps."""
-    plain: dict[str, Foreteller] = {n: Plain.fit(law, gaps, assumed.edge[0]) for n, law in PLAIN.items()}
-    return plain | {arm: Own.fit(arm, gaps, assumed) for arm in ARMS}
+def foretellers(gaps: Gaps, assumed: ReturnTime, names: Sequence[str] = (*PLAIN, *ARMS)) -> dict[str, Foreteller]:
+    """Return those named, fitted to gaps."""
+    return {n: Plain.fit(PLAIN[n], gaps, assumed.edge[0]) if n in PLAIN else Own.fit(n, gaps, assumed) for n in names}

@@ -92,7 +92,7 @@ class ReturnStudy:
         moment, gain, index = np.asarray(self.moments), [], []
         for n in range(self.refits):
             half = self._half(fit_to.user, n)
-            told = foretellers(fit_to.take(half), self.assumed)
+            told = foretellers(fit_to.take(half), self.assumed, (BASELINE, SHIPPED))
             loss = [brier(seen, told[a].p_back(asked, moment), moment).mean(axis=1) for a in (SHIPPED, BASELINE)]
             gain.append(seen.totals.sum(loss[0] - loss[1]) / seen.totals.count)
             index.append(Concordance.of(seen, told[SHIPPED].risk(asked)).value)
@@ -145,7 +145,7 @@ class ReturnStudy:
         last = np.flatnonzero(np.diff(known.user, append=-1))
         last = last[known.days[last] > self.assumed.edge[0]]  # the others are in mid-visit
         left = float((log.time.max() - moment) / DAY)
-        told = foretellers(known, self.assumed)
+        told = foretellers(known, self.assumed, (BASELINE, SHIPPED))
         rows = {f"{days:g} d": self._ahead(log, moment, known, last, days, told) for days in self.ahead if days <= left}
         lived = self._visits(log, moment, known, last, model, min(30.0, left))
         return {"users": len(last), "days_left": left, "back_within": rows, "visits_in_30_days": lived}
@@ -194,7 +194,7 @@ class ReturnStudy:
         grid = np.asarray([m for m in self.moments if m <= 60])
         true = np.where(grid > 1, -np.expm1(-(grid - 1) / 9), 0.0)
         seen = SeenGaps(asked.user, asked.days, asked.returned).cut(self.assumed.horizon)
-        plain = foretellers(fit_to, self.assumed)[BASELINE].p_back(asked, grid)
+        plain = foretellers(fit_to, self.assumed, (BASELINE,))[BASELINE].p_back(asked, grid)
         own = Own(model).p_back(asked, grid)
         told = {"truth": np.broadcast_to(true, own.shape), "own": own, BASELINE: plain}
         return {
