@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from simenv.cli import benchmark, compare, compile, demo, distil, fidelity, info, inspect, reproduce, train
+from simenv.cli import benchmark, compare, compile, demo, distil, fidelity, info, inspect, reproduce, rl_report, train
 from simenv.cli.console import Guarded, patient_threads
 
 __all__ = ["app", "main"]
@@ -35,6 +35,7 @@ def _about() -> None:
              simenv compare my-users popular als --user 42  two recommenders before the same user
              simenv info my-users                           what a population is made of and what it assumes
     Words:   simenv distil ratings.csv --out told --model NAME --base-url URL   profiles and reasons by any LLM
+    Learn:   simenv rl-report runs/rl --population my-users  a policy trained on them, and whether its gains are real
     Faster:  simenv compile my-users                        every answer once, then environments at memory speed
     Again:   simenv reproduce table1 ml-100k runs/table1    published experiments, with the yardsticks they left out
 
@@ -49,6 +50,7 @@ for name, module in (("demo", demo), ("train", train), ("benchmark", benchmark),
 for name, module in (("fidelity", fidelity), ("inspect", inspect), ("compare", compare), ("info", info)):
     app.command(name, no_args_is_help=module is not info)(module.command)
 app.command("distil", no_args_is_help=True)(distil.command)
+app.command("rl-report", no_args_is_help=True)(rl_report.command)
 app.add_typer(reproduce.app, name="reproduce")
 
 

@@ -1,0 +1,71 @@
+"""Learned policies on MovieLens-100K, recorded: PPO on held-out users and replicas; judged real only by the gate.
+
+python benchmarks/rl_ml100k.py DATA [--users 160] [--seeds 3] [--folder runs/rl-ml100k]
+
+DATA: the zip or folder of MovieLens-100K. The gate is the recorded one of `benchmarks/rl_synthetic.py`, of the same
+learner. Finished
+parts stay in the folder, so that a stopped run goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from recording import RESULTS, record
+
+from simenv.cli.console import quiet_libraries, say
+from simenv.cli.trial import Cut, Trial
+from simenv.datasets import load
+from simenv.evaluation.report import stable_json
+from simenv.evaluation.unit import digest
+from simenv.rl.gate import Gate
+from simenv.rl.learner import PPORanker
+from simenv.rl.replicas import Proving
+from simenv.study.rl_report import report, to_dict
+from simenv.study.rl_study import RLStudy
+from simenv.study.rl_world import halves
+
+
+def main(
+    data: Annotated[str, typer.Argument(help="zip or folder of MovieLens-100K")],
+    users: Annotated[int, typer.Option(help="users who visit; every other one is held out")] = 160,
+    seeds: Annotated[int, typer.Option(help="seeds of the learner")] = 3,
+    folder: Annotated[Path, typer.Option(help="where finished parts go")] = Path("runs/rl-ml100k"),
+) -> None:
+    started = time.time()
+    quiet_libraries()
+    made = load(data)
+    study = RLStudy((PPORanker(leave=False),), seeds=tuple(range(seeds)))
+    trial = Trial.of(made.log, Cut(users=users))
+
+    def proving() -> Proving:
+        built = study.world.replicas.build(
+            trial.judge, made.catalogue, trial.member, trial.cut, folder, seed=0, say=say
+        )
+        return Proving(*built, *halves(trial.member), trial.contestants, made.catalogue)
+
+    own = study.units(proving, digest(made.log.fingerprint, repr(trial.note), repr(study.world.replicas)), folder, say)
+    gate = _gate()
+    page = report(study, (), gate, own, {"data": made.name, "cut": trial.note})
+    for name in ("report.md", "report.html"):
+        page.save(folder / name)
+    print(page.verdict)
+    values: dict[str, Any] = json.loads(stable_json(to_dict(study, (), gate, own)))
+    command = f"python benchmarks/rl_ml100k.py {Path(data).name} --users {users} --seeds {seeds}"
+    print(record("rl-ml100k", values, command=command, seed=0, data={"ml-100k": made.log.fingerprint}, started=started))
+
+
+def _gate() -> Gate | None:
+    """Return the recorded gate; None where there is none."""
+    path = RESULTS / "rl-synthetic.json"
+    if not path.exists():
+        return None
+    return Gate.from_dict(json.loads(path.read_text(encoding="utf-8"))["values"]["gate"])
+
+
+if __name__ == "__main__":
+    typer.run(main)
