@@ -1,6 +1,7 @@
 """Persona LoRA by RAFT: the same lessons as the world model's, from the past of a persona's own members (peft).
 
-Arms: none (the base), single (one adapter for all), persona (one each, warm-started from the single one).
+Arms: none (the base), single (one adapter for all), persona (one each, warm-started from the single one). Several
+processes, started by `torchrun` or `accelerate launch`, train one adapter together (training/processes.py).
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from simenv.agents.local_model import peft_at_work
 from simenv.agents.packing import SegmentTokenizer
 from simenv.randomness import generator
+from simenv.training.checkpoint import Checkpoint
 from simenv.training.examples import Lesson
 from simenv.training.learn import Answers, LearnSettings, Progress, batches, learn
+from simenv.training.processes import Processes
 
 Arm = Literal["none", "single", "persona"]
 
@@ -90,45 +93,40 @@ def finetune(
     arm: Arm = "persona",
     seed: int = 0,
     progress: Callable[[str], Progress] | None = None,
+    stage: Path | None = None,
 ) -> dict[str, Path]:
     """Train adapters and save each in a folder of its own (safetensors); return {name: folder}.
 
     epochs: lessons of each persona's members by persona name; everyone: of all members. A folder that is already
-    complete is kept, so that interrupted work resumes.
+    complete is kept, so that interrupted work resumes. stage: where checkpoints lie while an adapter is learned; None:
+    in `folder`.
     """
     if arm == "none":
         return {}
     show = progress or (lambda name: lambda step, steps, loss: None)
-    single = _train(base, None, everyone, folder / "single", segments, answers, settings, settings.single, seed, show)
+
+    def train(name: str, warm: Path | None, epoch: Callable[[int], list[Lesson]], how: LearnSettings) -> Path:
+        if not (folder / name / "adapter_model.safetensors").exists():
+            model = _begun(base, warm, settings, seed)
+            kept = Checkpoint((stage or folder) / f"{name}.checkpoint")
+            learn(model, segments, answers, batches(epoch, how.prefixes, seed), how, show(name), checkpoint=kept)
+            with Processes.here().alone() as writes:
+                if writes:
+                    _save(model, folder / name)
+            model.unload()
+        return folder / name
+
+    single = train("single", None, everyone, settings.single)
     if arm == "single":
         return {"single": single}
-    return {
-        name: _train(base, single, epoch, folder / name, segments, answers, settings, settings.persona, seed, show)
-        for name, epoch in epochs.items()
-    }
+    return {name: train(name, single, epoch, settings.persona) for name, epoch in epochs.items()}
 
 
-def _train(
-    base: Any,
-    warm: Path | None,
-    epoch: Callable[[int], list[Lesson]],
-    folder: Path,
-    segments: SegmentTokenizer,
-    answers: Answers,
-    lora: LoraSettings,
-    how: LearnSettings,
-    seed: int,
-    show: Callable[[str], Progress],
-) -> Path:
-    if (folder / "adapter_model.safetensors").exists():
-        return folder
+def _begun(base: Any, warm: Path | None, lora: LoraSettings, seed: int) -> PeftModel:
+    """Return the base with the LoRA that training begins with: a fresh one, or another's."""
     with peft_at_work():
         torch.manual_seed(seed)
-        model = attach(base, lora) if warm is None else PeftModel.from_pretrained(base, str(warm), is_trainable=True)
-    learn(model, segments, answers, batches(epoch, how.prefixes, seed), how, show(folder.name))
-    _save(model, folder)
-    model.unload()
-    return folder
+        return attach(base, lora) if warm is None else PeftModel.from_pretrained(base, str(warm), is_trainable=True)
 
 
 def _save(model: PeftModel, folder: Path) -> None:

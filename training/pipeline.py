@@ -30,6 +30,7 @@ from simenv.errors import ConfigError
 from simenv.log import InteractionLog
 from simenv.randomness import derive, generator
 from simenv.training.calibrate import ask, calibrate
+from simenv.training.checkpoint import Checkpoint
 from simenv.training.cluster import Clustering, cluster, features
 from simenv.training.distil import Distiller
 from simenv.training.examples import Evidence, Lesson, LessonWriter, Pages, evidence, fit_prior
@@ -37,6 +38,7 @@ from simenv.training.exit_model import comparable, fit_exit, person_periods
 from simenv.training.finetune import finetune
 from simenv.training.ground import Ground, TrainSettings, by_counting, prepare
 from simenv.training.learn import Answers, Progress, batches, learn
+from simenv.training.processes import Processes
 from simenv.training.resume import begin, digest
 from simenv.training.told import Told
 from simenv.training.world_model import new_model, train_tokenizer
@@ -86,7 +88,9 @@ def train(
     if settings.exit == "answer" and log.time is None:
         raise ConfigError('exit="answer" is learned from visits and this log has no times; use exit="hazard".')
     distiller = distiller or by_counting(settings)
-    if begin(folder, log, catalogue, member, _told(settings, distiller, people), cut, training_log):
+    with Processes.here().first():
+        finished = begin(folder, log, catalogue, member, _told(settings, distiller, people), cut, training_log)
+    if finished:
         return load(folder)
     ground, profiles, memory = prepare(log, catalogue, member, settings, distiller, cut, people)
     clustering = cluster(features(profiles, settings.cluster_on, by_name(settings.embedder)), settings.cluster)
@@ -107,8 +111,10 @@ def train(
         _user_mean(log, ground.crowd), activity, cut, behaviour, training_log,
         {"log": log.fingerprint, "settings": digest(repr(settings)), **(provenance or {})},
     )  # fmt: skip
-    _write_curve(clustering, folder)
-    save(parts, folder)
+    with Processes.here().alone() as writes:
+        if writes:
+            _write_curve(clustering, folder)
+            save(parts, folder)
     return load(folder)
 
 
@@ -164,10 +170,13 @@ def _embedded(ground: Ground, lessons: LessonWriter, folder: Path, show: Show) -
     segments = SegmentTokenizer(tokenizer)
     answers = _answers(segments, lessons)
     model = new_model(s.size, tokenizer, s.seed).to(best_device())
-    learn(model, segments, answers, batches(pupils, s.world.prefixes, s.seed), s.world, show("world model"))
-    for part in (tokenizer, model):
-        part.save_pretrained(str(folder / "stage" / "model"))
-    (folder / "stage" / "model").rename(folder / "model")
+    drawn, kept = batches(pupils, s.world.prefixes, s.seed), Checkpoint(folder / "stage" / "world.checkpoint")
+    learn(model, segments, answers, drawn, s.world, show("world model"), checkpoint=kept)
+    with Processes.here().alone() as writes:
+        if writes:
+            for part in (tokenizer, model):
+                part.save_pretrained(str(folder / "stage" / "model"))
+            (folder / "stage" / "model").rename(folder / "model")
 
 
 def _answers(segments: SegmentTokenizer, lessons: LessonWriter) -> Answers:
@@ -199,8 +208,9 @@ def _adapters(
     epochs = {p.name: _epoch(ground, lessons, p.member, p.name) for p in personas}
     everyone = _epoch(ground, lessons, ground.member, "single")
     made = finetune(
-        model, segments, answers, epochs, everyone, folder / "adapters", s.lora, arm=s.arm, seed=s.seed, progress=show
-    )
+        model, segments, answers, epochs, everyone, folder / "adapters", s.lora, arm=s.arm, seed=s.seed, progress=show,
+        stage=folder / "stage",
+    )  # fmt: skip
     single = "single" if "single" in made else None
     return personas.with_adapters({p.name: p.name if p.name in made else single for p in personas})
 

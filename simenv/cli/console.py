@@ -5,6 +5,7 @@ Knows nothing of populations or recommenders.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -85,7 +86,7 @@ def bar(share: float) -> str:
 
 @contextmanager
 def training_bars() -> Iterator[Callable[[str], Callable[[int, int, float], None]]]:
-    """Show one bar per stage of training while inside; gives what `train(show=...)` wants."""
+    """Show one bar per stage of training while inside, and how fast each went; gives what `train(show=...)` wants."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -97,12 +98,32 @@ def training_bars() -> Iterator[Callable[[str], Callable[[int, int, float], None
         TextColumn("loss {task.fields[loss]:.3f}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
+        stage = [""]
+
+        def tell(text: str) -> None:
+            progress.console.print(f"{stage[-1]}: {text}", highlight=False, markup=False, soft_wrap=True)
 
         def show(name: str) -> Callable[[int, int, float], None]:
+            stage.append(name)
             task = progress.add_task(name, total=None, loss=float("nan"))
             return lambda step, steps, loss: progress.update(task, completed=step, total=steps, loss=loss)
 
-        yield show
+        with _told("simenv.training.learn", tell):
+            yield show
+
+
+@contextmanager
+def _told(logger: str, tell: Callable[[str], None]) -> Iterator[None]:
+    """Hand what a logger says at level INFO to a function while inside."""
+    source, handler = logging.getLogger(logger), logging.Handler(logging.INFO)
+    level, handler.emit = source.level, lambda record: tell(record.getMessage())  # type: ignore[method-assign]
+    source.addHandler(handler)
+    source.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        source.removeHandler(handler)
+        source.setLevel(level)
 
 
 def patient_threads() -> None:

@@ -153,9 +153,11 @@ def command(
     simenv train ratings.csv my-users --user-column reader --item-column isbn --noun book --min-ratings 20
     simenv train ml-1m films --metadata movies.csv --users 500 --prompt words
     simenv train ml-1m films --base microsoft/Phi-3-mini-4k-instruct --prompt paper       (wants a GPU)
+    torchrun --nproc-per-node 4 --no-python simenv train ml-1m films --base ...     (four GPUs at once)
     simenv train synthetic:300x200 toy --size small --steps 100 --min-ratings 40               (a minute)
     """
     from simenv.cli.trial import Cut, Trial
+    from simenv.training.processes import Processes
 
     own = {"user": user_column, "item": item_column, "rating": rating_column, "time": time_column, "items": items}
     own |= {"separator": separator, "duplicates": duplicates, "noun": noun, "metadata": metadata}
@@ -170,6 +172,8 @@ def command(
     say(f"{made.name}: {len(made.log)} ratings. {made.note} {trial.note}.")
     population = run(trial, made.catalogue, make, folder, made.name)
     invented = synthetic(data, seed)
+    if not Processes.here().writes:
+        return
     about = {"data": made.name, "make": asdict(make), "cut": asdict(how)}
     trial.save(folder / TRIAL, about | {"synthetic": None if invented is None else asdict(invented)})
     rows = personas_of(folder)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,10 @@ from simenv.agents.packing import SegmentTokenizer
 from simenv.agents.prompt import EXIT_OPTIONS
 from simenv.errors import ConfigError
 from simenv.training.examples import Lesson
+from simenv.training.finetune import LoraSettings, attach
+from simenv.training.lean import Lean
 from simenv.training.learn import Answers, LearnSettings, batches, learn
+from simenv.training.speed import Speed, Work
 
 DIGITS = ("1", "2", "3", "4", "5")
 Model = Callable[..., Any]
@@ -134,32 +136,74 @@ def test_warm_up_may_be_none(tiny_llama: Model, tiny_tokenizer: Any) -> None:
     assert len(learn(model, segments, answers(segments), always(toy()), LearnSettings(steps=2, warmup=0))) == 2
 
 
-def numbered(n: int) -> list[Lesson]:
-    return [replace(toy()[0], prefix=(str(i),)) for i in range(n)]
+@pytest.mark.parametrize("exit", [False, True])
+@pytest.mark.parametrize("lora", [False, True])
+def test_the_lean_way_and_the_plain_one_learn_the_same(
+    tiny_llama: Model, tiny_tokenizer: Any, exit: bool, lora: bool
+) -> None:
+    segments, made = SegmentTokenizer(tiny_tokenizer), []
+    for plain in (False, True):
+        model = tiny_llama()
+        if lora:
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                model = attach(model, LoraSettings(rank=2, alpha=4))
+        how = LearnSettings(steps=6, rate=1e-3, warmup=2)
+        losses = learn(model, segments, answers(segments), always(toy(exit)), how, plain=plain)
+        made.append((losses, [p.detach().clone() for p in model.parameters() if p.requires_grad]))
+    np.testing.assert_allclose(made[0][0], made[1][0], rtol=2e-5)
+    for a, b in zip(made[0][1], made[1][1], strict=True):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
 
 
-def test_batches_go_through_every_epoch() -> None:
-    drawn: list[int] = []
+def test_small_models_take_the_lean_way(
+    tiny_llama: Model, tiny_tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, segments, real = [], SegmentTokenizer(tiny_tokenizer), Lean.logits
 
-    def epoch(number: int) -> list[Lesson]:
-        drawn.append(number)
-        return numbered(7)
+    def watched(self: Lean, prefix: Any, page: Any) -> torch.Tensor:
+        taken.append(len(page))
+        return real(self, prefix, page)
 
-    made = list(islice(batches(epoch, 3, 0), 4))
-    assert drawn == [0, 1]
-    assert [len(b) for b in made] == [3, 3, 3, 3]  # what is left of an epoch is dropped
-    for first, second in (made[:2], made[2:]):
-        assert len({le.prefix for le in first + second}) == 6
-    again = list(islice(batches(lambda n: numbered(7), 3, 0), 4))
-    assert [[le.prefix for le in b] for b in made] == [[le.prefix for le in b] for b in again]
-    other = list(islice(batches(lambda n: numbered(7), 3, 1), 4))
-    assert [[le.prefix for le in b] for b in made] != [[le.prefix for le in b] for b in other]
+    monkeypatch.setattr(Lean, "logits", watched)
+    for plain in (True, False):
+        learn(tiny_llama(), segments, answers(segments), always(toy()), LearnSettings(steps=2, warmup=1), plain=plain)
+    assert taken == [2, 2]
 
 
-def test_an_epoch_smaller_than_a_batch_is_used_whole() -> None:
-    assert len(next(batches(lambda n: numbered(2), 8, 0))) == 2
+def test_models_of_two_precisions_learn_in_one_process(
+    tiny_llama: Model, tiny_tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In bfloat16 the loss is off by what eight bits leave out."""
+    segments, how = SegmentTokenizer(tiny_tokenizer), LearnSettings(steps=1, teacher=0)
+    (exact,) = learn(tiny_llama(), segments, answers(segments), always(toy()), how, plain=True)
+    monkeypatch.setattr("simenv.training.learn.wants_bf16", lambda model, device: True)
+    (rough,) = learn(tiny_llama(), segments, answers(segments), always(toy()), how, plain=True)
+    assert rough == pytest.approx(exact, rel=0.02)
+    assert rough != exact
 
 
-def test_an_empty_epoch() -> None:
-    with pytest.raises(ConfigError, match="no training examples could be drawn"):
-        next(batches(lambda n: [], 8, 0))
+def test_speed_is_told_at_the_end(tiny_llama: Model, tiny_tokenizer: Any, caplog: pytest.LogCaptureFixture) -> None:
+    model, segments = tiny_llama(), SegmentTokenizer(tiny_tokenizer)
+    with caplog.at_level("INFO", "simenv.training.learn"):
+        learn(model, segments, answers(segments), always(toy()), LearnSettings(steps=3))
+    (told,) = caplog.messages
+    assert told.startswith("3 steps in ")
+    for unit in (" examples/s", " tokens/s", " GFLOP/s", "% of this machine's matrix products"):
+        assert unit in told
+
+
+def test_speed_of_known_work() -> None:
+    once = Speed(steps=1, examples=20, tokens=300, flops=4e9, seconds=2.0, waited=0.5)
+    assert once.plus(once).text(rate=8e9) == (
+        "2 steps in 4.0 s: 10 examples/s, 150 tokens/s, 2.0 GFLOP/s (25% of this machine's matrix products), 25% of "
+        "the time waiting for lessons"
+    )
+
+
+def test_work_counts_weights(tiny_llama: Model) -> None:
+    """Two blocks of width 16: four matrices of attention, three of width 40 in the feed-forward part."""
+    model, block = tiny_llama(), 2 * (4 * 16 * 16 + 3 * 16 * 40)
+    head = model.config.vocab_size * 16
+    assert Work.of(model).flops(10, 3) == 6 * (10 * block + 3 * head)
+    assert Work.of(attach(model, LoraSettings(rank=2))).flops(10, 3) == 4 * (10 * block + 3 * head)
