@@ -8,13 +8,13 @@ too. Knows nothing of truth: what a disturbance costs is `simenv.evaluation.fide
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simenv.agents.cues import FEATURE, Taste, cues
+from simenv.agents.cues import FEATURE, cues
 from simenv.agents.language_model import Prompt
 from simenv.agents.memory import Memory
 from simenv.agents.opaque import opaque
@@ -149,13 +149,13 @@ def _texts_swapped(lm: LMRatingModel, seed: int) -> LMRatingModel:
 
 def _memory_swapped(lm: LMRatingModel, seed: int) -> LMRatingModel:
     mind, other = lm.mind, _other(lm.mind, seed)
-    taste = replace(mind.taste, item=mind.taste.item[other], residual=mind.taste.residual[other])
-    return _thinking(lm, memory=_exchanged(mind, other), taste=taste)
+    own, its = mind.taste.take(np.arange(len(other))), mind.taste.take(other)
+    return _thinking(lm, memory=_exchanged(mind, other), taste=replace(own, item=its.item, residual=its.residual))
 
 
 def _user_swapped(lm: LMRatingModel, seed: int) -> LMRatingModel:
     mind, other = lm.mind, _other(lm.mind, seed)
-    taste = Taste(**{f.name: getattr(mind.taste, f.name)[other] for f in fields(Taste)})
+    taste = mind.taste.take(other)
     return _thinking(lm, profiles=mind.profiles.take(other), memory=_exchanged(mind, other), taste=taste)
 
 

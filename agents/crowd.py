@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from simenv.agents.columns import read, write
 from simenv.agents.factors import fit_items
 from simenv.catalogue import Catalogue
 from simenv.errors import DataError
@@ -156,17 +157,24 @@ class Crowd:
             belief.noise,
         )
 
-    def save(self, path: Path) -> None:
-        """Write one npz file without pickles."""
-        np.savez(path, **{f.name: np.asarray(getattr(self, f.name)) for f in fields(self)})  # type: ignore[arg-type]
+    def save(self, folder: Path) -> None:
+        """Write one file per array into a folder."""
+        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NUMBERS}
+        write(folder, "crowd", arrays, {n: getattr(self, n) for n in _NUMBERS})
 
     @classmethod
-    def load(cls, path: Path) -> Crowd:
-        """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as data:
-            scalars = ("mean", "user_damping", "noise")
-            made: dict[str, Any] = {k: float(data[k]) if k in scalars else data[k] for k in data.files}
-            return cls(**made)
+    def load(cls, folder: Path) -> Crowd:
+        """Open what `save` wrote; similarities are read from the file when they are looked at.
+
+        Raises:
+            StoreError: not such a folder.
+
+        """
+        arrays, about = read(folder, "crowd")
+        return cls(**arrays, **{n: about[n] for n in _NUMBERS})
+
+
+_NUMBERS = ("mean", "user_damping", "noise", "blind")
 
 
 def _residuals(log: InteractionLog, mean: float, settings: CrowdSettings) -> tuple[Float, Float]:

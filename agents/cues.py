@@ -7,8 +7,8 @@ Knows nothing of prompts; agents/prompt.py turns cues into words, agents/prior.p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import final
+from dataclasses import dataclass, fields
+from typing import Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +85,18 @@ class Taste:
     def __len__(self) -> int:
         return len(self.item)
 
+    def take(self, row: NDArray[np.int64]) -> Taste:
+        """Return the tastes of users at positions [N], in that order."""
+        return Taste(**{f.name: getattr(self, f.name)[row] for f in fields(self)})
+
+
+class Tasting(Protocol):
+    """Tastes of B users, made when asked for (agents/tastes.py)."""
+
+    def take(self, row: NDArray[np.int64]) -> Taste:
+        """Return the tastes of users at positions [N], in that order."""
+        ...
+
 
 def _fold_in(
     crowd: Crowd, item: NDArray[np.int64], rating: NDArray[np.floating], offset: NDArray[np.floating]
@@ -128,8 +140,11 @@ FEATURE = (
 )  # fmt: skip
 
 
-def cues(crowd: Crowd, taste: Taste, row: NDArray[np.int64], item: NDArray[np.int64]) -> Cues:
+def cues(crowd: Crowd, taste: Taste | Tasting, row: NDArray[np.int64], item: NDArray[np.int64]) -> Cues:
     """Return the cues of pairs (user at position row[N] of `taste`, item[N])."""
+    if not isinstance(taste, Taste):
+        own, place = np.unique(row, return_inverse=True)
+        taste, row = taste.take(own), place.ravel()
     near10, _ = _neighbours(crowd, taste, row, item, 10)
     near40, weight = _neighbours(crowd, taste, row, item, 40)
     factors = _likeminded(crowd, taste, row, item)

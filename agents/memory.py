@@ -14,6 +14,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from simenv.agents.columns import read, write
 from simenv.agents.crowd import Crowd
 from simenv.agents.reason import Past
 from simenv.agents.retrieval import ItemSpace, nearest
@@ -25,6 +26,7 @@ from simenv.log import InteractionLog
 __all__ = ["ItemSpace", "Memory", "nearest"]
 
 Float = NDArray[np.float32]
+_KIND = "memory"
 _ARRAYS = ("user", "item", "rating", "residual", "simulated", "offset")
 
 
@@ -94,6 +96,20 @@ class Memory:
         """int64[U+1]: entries of user u stand at start[u]:start[u+1]."""
         return np.concatenate([[0], np.cumsum(np.bincount(self.user, minlength=self.n_users))]).astype(np.int64)
 
+    @cached_property
+    def last(self) -> NDArray[np.int64]:
+        """int64[U]: time of the latest real entry of each user; the smallest int64 for users without any.
+
+        Raises:
+            DataError: the memory has no times.
+
+        """
+        if self.time is None:
+            raise DataError("this memory has no times.")
+        last = np.full(self.n_users, np.iinfo(np.int64).min)
+        np.maximum.at(last, self.user[~self.simulated], self.time[~self.simulated])
+        return last
+
     def entries(self, user: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return int64[B, H]: the entries of users [B], oldest first, padded at the end with -1."""
         size = self.start[user + 1] - self.start[user]
@@ -157,8 +173,8 @@ class Memory:
             raise LeakageError(
                 "a cut was given but the memory has no times to prove that it ends there; give cut=None."
             )
-        late = ~self.simulated & (self.time >= cut[self.user])
-        if late.any():
+        if (self.last >= cut).any():
+            late = ~self.simulated & (self.time >= cut[self.user])
             first = int(np.flatnonzero(late)[0])
             raise LeakageError(
                 f"{int(late.sum())} memory entries lie at or after their user's cut, first that of user number "
@@ -193,37 +209,33 @@ class Memory:
         notes = None if self.notes is None else self.notes.take(np.where(order < len(self), order, -1))
         return replace(self, **grown, notes=notes)
 
-    def save(self, path: Path) -> None:
-        """Write one npz file without pickles; crowd and catalogue stay outside."""
-        arrays: dict[str, Any] = {n: getattr(self, n) for n in _ARRAYS} | {"text": self.space.text}
-        floor = np.nan if self.space.floor is None else self.space.floor
-        arrays |= {} if self.time is None else {"time": self.time}
+    def save(self, folder: Path) -> None:
+        """Write one file per array into a folder; crowd and catalogue stay outside. Reasons are not stored but made."""
+        arrays = {n: getattr(self, n) for n in _ARRAYS} | {"text": self.space.text, "start": self.start}
+        arrays |= {} if self.time is None else {"time": self.time, "last": self.last}
         arrays |= {} if self.notes is None else self.notes.pack()
-        items = np.asarray(self.catalogue.items.fingerprint)
-        np.savez(path, **arrays, mix=np.asarray(self.space.mix), floor=np.asarray(floor), items=items)
+        about = {"mix": self.space.mix, "floor": self.space.floor, "items": self.catalogue.items.fingerprint}
+        write(folder, _KIND, arrays, about)
 
     @classmethod
-    def load(cls, path: Path, crowd: Crowd, catalogue: Catalogue) -> Memory:
-        """Read what `save` wrote.
+    def load(cls, folder: Path, crowd: Crowd, catalogue: Catalogue) -> Memory:
+        """Open what `save` wrote; entries are read from the file when they are looked at.
 
         Raises:
-            StoreError: not such a file, or made for other items than the catalogue's.
+            StoreError: not such a folder, or made for other items than the catalogue's.
 
         """
-        with np.load(path, allow_pickle=False) as data:
-            missing = [n for n in (*_ARRAYS, "text", "mix", "floor", "items") if n not in data.files]
-            if missing:
-                raise StoreError(f"{path.name} holds no memory: {missing[0]!r} is missing. Save it with Memory.save.")
-            if str(data["items"]) != catalogue.items.fingerprint:
-                raise StoreError(
-                    f"{path.name} was made for other items than this catalogue's; load the catalogue saved with it."
-                )
-            floor = None if np.isnan(data["floor"]) else float(data["floor"])
-            space = ItemSpace(data["text"], crowd.similarity, crowd.core, float(data["mix"]), floor)
-            time = data["time"] if "time" in data.files else None
-            notes = Notes.unpack(data) if "note" in data.files else None
-            found: dict[str, Any] = {n: data[n] for n in _ARRAYS}
-            return cls(**found, time=time, space=space, crowd=crowd, catalogue=catalogue, notes=notes)
+        data, about = read(folder, _KIND)
+        if about["items"] != catalogue.items.fingerprint:
+            raise StoreError(
+                f"{folder.name} was made for other items than this catalogue's; load the catalogue saved with it."
+            )
+        space = ItemSpace(data["text"], crowd.similarity, crowd.core, about["mix"], about["floor"])
+        notes = Notes.unpack(data) if "note" in data else None
+        found: dict[str, Any] = {n: data[n] for n in _ARRAYS}
+        made = cls(**found, time=data.get("time"), space=space, crowd=crowd, catalogue=catalogue, notes=notes)
+        made.__dict__.update({n: data[n] for n in ("start", "last") if n in data})  # else computed from all entries
+        return made
 
     def _past(self, user: int) -> Past:
         known = self._pasts.get(user)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from simenv.agents.columns import read, write
 from simenv.agents.crowd import Crowd
 from simenv.agents.cues import Taste
 from simenv.agents.description import Liking, Profile
@@ -209,37 +210,29 @@ class Profiles:
             self, **arrays, start=start, item=self.item[event], residual=self.residual[event], written=written
         )
 
-    def save(self, path: Path) -> None:
-        """Write one npz file without pickles; the catalogue stays outside and is named by its fingerprint."""
-        arrays: dict[str, Any] = {n: getattr(self, n) for n in _ARRAYS}
-        frozen: dict[str, Any] = {f"cut_{k}": np.asarray(v) for k, v in self.cuts.to_dict().items()}
-        meta: dict[str, Any] = {"values": np.asarray(self.scale.values), "symbols": np.asarray(self.scale.symbols)}
-        items = np.asarray(self.catalogue.items.fingerprint)
-        words: dict[str, Any] = {"written": pack(self.written)} if self.written else {}
-        np.savez(path, **arrays, **frozen, **meta, items=items, **words)
+    def save(self, folder: Path) -> None:
+        """Write one file per array into a folder; the catalogue stays outside and is named by its fingerprint."""
+        arrays = {n: getattr(self, n) for n in _ARRAYS} | ({"written": pack(self.written)} if self.written else {})
+        scale = {"values": list(self.scale.values), "symbols": list(self.scale.symbols)}
+        write(folder, _KIND, arrays, {"cuts": self.cuts.to_dict(), **scale, "items": self.catalogue.items.fingerprint})
 
     @classmethod
-    def load(cls, path: Path, catalogue: Catalogue) -> Profiles:
-        """Read what `save` wrote.
+    def load(cls, folder: Path, catalogue: Catalogue) -> Profiles:
+        """Open what `save` wrote; users are read from the files when they are looked at.
 
         Raises:
-            StoreError: not such a file, or made for other items than the catalogue's.
+            StoreError: not such a folder, or made for other items than the catalogue's.
 
         """
-        with np.load(path, allow_pickle=False) as data:
-            missing = [n for n in (*_ARRAYS, *_META) if n not in data.files]
-            if missing:
-                raise StoreError(
-                    f"{path.name} holds no profiles: {missing[0]!r} is missing. Save them with Profiles.save."
-                )
-            if str(data["items"]) != catalogue.items.fingerprint:
-                raise StoreError(
-                    f"{path.name} was made for other items than this catalogue's; load the catalogue saved with it."
-                )
-            cuts = TraitCuts.from_dict({f.name: data[f"cut_{f.name}"].tolist() for f in fields(TraitCuts)})
-            scale = RatingScale(tuple(data["values"].tolist()), tuple(data["symbols"].tolist()))
-            written = unpack(data["written"]) if "written" in data.files else ()
-            return cls(**{n: data[n] for n in _ARRAYS}, cuts=cuts, catalogue=catalogue, scale=scale, written=written)
+        data, about = read(folder, _KIND)
+        if about["items"] != catalogue.items.fingerprint:
+            raise StoreError(
+                f"{folder.name} was made for other items than this catalogue's; load the catalogue saved with it."
+            )
+        cuts = TraitCuts.from_dict(about["cuts"])
+        scale = RatingScale(tuple(about["values"]), tuple(about["symbols"]))
+        written = unpack(data["written"]) if "written" in data else ()
+        return cls(**{n: data[n] for n in _ARRAYS}, cuts=cuts, catalogue=catalogue, scale=scale, written=written)
 
     def _likings(self, row: int, chosen: NDArray[np.int64]) -> tuple[Liking, ...]:
         return tuple(
@@ -258,7 +251,7 @@ class Profiles:
 
 
 _ARRAYS = tuple(f.name for f in fields(Profiles) if f.name not in ("cuts", "catalogue", "scale", "written"))
-_META = ("values", "symbols", "items", *(f"cut_{f.name}" for f in fields(TraitCuts)))
+_KIND = "profiles"
 _LOW_HIGH = {-1: "unknown", 0: "low", 1: "middle", 2: "high"}
 
 

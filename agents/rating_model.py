@@ -5,6 +5,7 @@ MemoRatingModel in front of any rating model remembers its answers, so that no p
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import final
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simenv.agents.crowd import Crowd
-from simenv.agents.cues import Cues, Taste, cues
+from simenv.agents.cues import Cues, Taste, Tasting, cues
 from simenv.agents.forgetting import forget
 from simenv.agents.language_model import LanguageModel, Prompt
 from simenv.agents.memory import Memory
@@ -34,12 +35,14 @@ class Mind:
     row: NDArray[np.int64]
     """int64[U]: position of each user among the members, -1: not one."""
     crowd: Crowd
-    taste: Taste
+    taste: Taste | Tasting
     profiles: Profiles
     memory: Memory
     writer: PromptWriter
     adapter: tuple[str | None, ...]
     """[M]: the adapter that speaks for each member; None: the bare base."""
+    sound: Callable[[], None] | None = None
+    """Called before anybody is asked: raises where a file is not what was saved. None: nothing to check."""
 
     def rows(self, user: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the positions [N] of users among the members.
@@ -48,6 +51,8 @@ class Mind:
             UnknownIdError: a user is not a member.
 
         """
+        if self.sound is not None:
+            self.sound()
         row = self.row[user]
         if (row < 0).any():
             raise UnknownIdError(f"user number {np.asarray(user)[row < 0][0]} is not simulated here.")
@@ -67,13 +72,20 @@ class Mind:
     def remember(self, entry: NDArray[np.int64]) -> list[str]:
         """Return the segments of recalled entries [k], the most similar last, next to the question."""
         m, w = self.memory, self.writer
-        kept = [int(e) for e in entry[::-1] if e >= 0]
-        return [w.memory(int(m.item[e]), int(self._rated[e]), m.reason(e) if w.settings.reasons else "") for e in kept]
+        kept = entry[::-1][entry[::-1] >= 0]
+        said = [m.reason(e) if w.settings.reasons else "" for e in kept.tolist()]
+        place = [self._place(r) for r in m.rating[kept].tolist()]
+        return [w.memory(i, p, r) for i, p, r in zip(m.item[kept].tolist(), place, said, strict=True)]
+
+    def _place(self, rating: float) -> int:
+        """Return the position of a rating on the scale; each value is looked up once."""
+        if rating not in self._places:
+            self._places[rating] = int(self.writer.scale.encode([rating])[0])
+        return self._places[rating]
 
     @cached_property
-    def _rated(self) -> NDArray[np.int64]:
-        """int64[E]: position on the scale of each remembered rating."""
-        return self.writer.scale.encode(self.memory.rating)
+    def _places(self) -> dict[float, int]:
+        return {}
 
 
 @final

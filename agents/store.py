@@ -1,13 +1,15 @@
-"""A population as a folder: safetensors, npz, parquet and JSON, never pickles.
+"""A population as a folder: safetensors, arrays, parquet and JSON, never pickles.
 
-Versioned; every file's hash is checked at the door, but for weights where none are loaded.
+Versioned; every file's hash is checked before the first answer that rests on it: small files at the door, those that
+are mapped (crowd, profiles, memories) when the first user is asked, weights when they are loaded. What is not used is
+not read.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -17,7 +19,6 @@ from numpy.typing import NDArray
 
 from simenv.agents.choice import Choice
 from simenv.agents.crowd import Crowd
-from simenv.agents.cues import Taste
 from simenv.agents.exit import CombinedExit, ExitHazard, ExitModel
 from simenv.agents.exit_answer import ExitAnswer
 from simenv.agents.language_model import LanguageModel
@@ -33,6 +34,7 @@ from simenv.agents.rating_model import LMRatingModel, MemoRatingModel, Mind
 from simenv.agents.readout import Readout
 from simenv.agents.speaker import speaker
 from simenv.agents.table import TableRatingModel
+from simenv.agents.tastes import Tastes, context_of
 from simenv.catalogue import Catalogue
 from simenv.errors import ConfigError
 from simenv.index import Index
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MANIFEST", "TABLE", "VERSION", "Behaviour", "Parts", "check", "context_of", "load", "save", "speakers"]
 
+MAPPED = ("crowd", "profiles", "memory")
+"""Folders inside a population's folder whose files are mapped, not read."""
 TABLE = "table"
 """Folder inside a population's folder where its table of answers usually is."""
 
@@ -98,10 +102,10 @@ class Parts:
 def save(parts: Parts, folder: Path) -> None:
     """Write the parts beside `model/` and `adapters/`, then the manifest with every file's hash."""
     folder.mkdir(parents=True, exist_ok=True)
-    parts.crowd.save(folder / "crowd.npz")
+    parts.crowd.save(folder / "crowd")
     parts.prior.save(folder / "prior.npz")
-    parts.profiles.save(folder / "profiles.npz")
-    parts.memory.save(folder / "memory.npz")
+    parts.profiles.save(folder / "profiles")
+    parts.memory.save(folder / "memory")
     parts.personas.save(folder)
     parts.catalogue.to_frame().to_parquet(folder / "catalogue.parquet")
     cut: dict[str, Any] = {} if parts.cut is None else {"cut": parts.cut}
@@ -152,22 +156,21 @@ def load(
     """
     folder, compiled = _table(Path(path), table)
     manifest = read(folder)
-    spared = weights(manifest)
-    verify(folder, manifest, [name for name in manifest["file"] if name not in spared])
+    spared, mapped = weights(manifest), [n for n in manifest["file"] if Path(n).parts[0] in MAPPED]
+    verify(folder, manifest, [name for name in manifest["file"] if name not in spared and name not in mapped])
     behaviour, scale = _behaviour(folder)
     index = json.loads((folder / "index.json").read_text())
     users, items = Index(tuple(index["users"]), "user"), Index(tuple(index["items"]), "item")
     catalogue = Catalogue.from_frame(pd.read_parquet(folder / "catalogue.parquet"), items, noun=index["noun"])
-    crowd = Crowd.load(folder / "crowd.npz")
-    memory = Memory.load(folder / "memory.npz", crowd, catalogue)
     with np.load(folder / "member.npz", allow_pickle=False) as data:
         member, user_mean, activity = data["member"], data["user_mean"], data["activity"]
         cut = data["cut"] if "cut" in data.files else None
-    memory.check(cut)
     personas = Personas.load(folder)
-    mind = _mind(folder, behaviour, catalogue, scale, crowd, memory, member, personas, len(users))
     model: LanguageModel | None = None
+    mind: Mind | None = None
     if compiled is None or behaviour.exit == "answer":
+        mind = _mind(folder, behaviour, catalogue, scale, member, personas, Sound(folder, manifest, tuple(mapped)))
+        mind.memory.check(cut)
         if replay is None:
             verify(folder, manifest, spared if remote is None else [n for n in spared if (folder / n).is_file()])
         adapters = dict.fromkeys(p.adapter for p in personas if p.adapter)
@@ -204,39 +207,41 @@ def _table(path: Path, wanted: bool) -> tuple[Path, Path | None]:
     return path, path / TABLE if wanted else None
 
 
+@final
+@dataclass(frozen=True)
+class Sound:
+    """Checks mapped files against the manifest, once, before the first question."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    name: tuple[str, ...]
+    _known: list[bool] = field(default_factory=list)
+
+    def __call__(self) -> None:
+        """Raise StoreError where one is missing or changed."""
+        if not self._known:
+            verify(self.folder, self.manifest, self.name)
+            self._known.append(True)
+
+
 def _mind(
     folder: Path,
     behaviour: Behaviour,
     catalogue: Catalogue,
     scale: RatingScale,
-    crowd: Crowd,
-    memory: Memory,
     member: NDArray[np.int64],
     personas: Personas,
-    n_users: int,
+    sound: Sound,
 ) -> Mind:
-    row = np.full(n_users, -1, np.int64)
+    row = np.full(personas.n_users, -1, np.int64)
     row[member] = np.arange(len(member))
-    profiles = Profiles.load(folder / "profiles.npz", catalogue)
-    context = context_of(memory, member)
-    return Mind(
-        row,
-        crowd,
-        Taste.of(crowd, *context, member),
-        profiles,
-        memory,
-        PromptWriter(catalogue, scale, behaviour.prompt),
-        speakers(personas, member),
-    )
-
-
-def context_of(memory: Memory, member: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return what members [M] are known by: item [M, H] and rating [M, H], padded with -1 and NaN."""
-    entry = memory.entries(member)
-    if not entry.size:
-        return entry, entry.astype(np.float32)
-    item, rating = memory.item[entry], memory.rating[entry]
-    return np.where(entry >= 0, item, -1), np.where(entry >= 0, rating, np.float32(np.nan))
+    missing = [name for name in sound.name if not (folder / name).is_file()]
+    verify(folder, sound.manifest, missing)  # a missing file is told from a damaged one
+    crowd = Crowd.load(folder / "crowd")
+    memory = Memory.load(folder / "memory", crowd, catalogue)
+    profiles = Profiles.load(folder / "profiles", catalogue)
+    writer = PromptWriter(catalogue, scale, behaviour.prompt)
+    return Mind(row, crowd, Tastes(crowd, memory, member), profiles, memory, writer, speakers(personas, member), sound)
 
 
 def speakers(personas: Personas, member: NDArray[np.int64]) -> tuple[str | None, ...]:
@@ -245,15 +250,17 @@ def speakers(personas: Personas, member: NDArray[np.int64]) -> tuple[str | None,
     return tuple(names[int(k)] for k in personas.of_user(member))
 
 
-def _ratings(folder: Path, behaviour: Behaviour, mind: Mind, model: LanguageModel | None) -> RatingModel:
+def _ratings(folder: Path, behaviour: Behaviour, mind: Mind | None, model: LanguageModel | None) -> RatingModel:
+    assert mind is not None
     assert model is not None
     lm = LMRatingModel(mind, model, Prior.load(folder / "prior.npz"), behaviour.readout)
     return MemoRatingModel(lm, len(mind.writer.catalogue))
 
 
-def _exit(behaviour: Behaviour, mind: Mind, model: LanguageModel | None) -> ExitModel:
+def _exit(behaviour: Behaviour, mind: Mind | None, model: LanguageModel | None) -> ExitModel:
     if behaviour.exit == "hazard":
         return behaviour.hazard
+    assert mind is not None
     assert model is not None
     return CombinedExit(ExitAnswer(mind, model), behaviour.hazard, behaviour.exit_shift)
 

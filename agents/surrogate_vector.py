@@ -188,8 +188,8 @@ class VectorSpace:
         return on_grid(np.stack([*dots, *near, user[:, 3] * other[:, 2], user[:, 0] * other[:, 0]], axis=1))
 
     def save(self, folder: Path) -> None:
-        """Write crowd.npz and space.npz, without pickles."""
-        self.crowd.save(folder / "crowd.npz")
+        """Write crowd/ and space.npz, without pickles."""
+        self.crowd.save(folder / "crowd")
         own: dict[str, Any] = {n: np.asarray(getattr(self, n)) for n in ("words", "item", "centre", "size")}
         np.savez(folder / "space.npz", **own)
 
@@ -197,7 +197,7 @@ class VectorSpace:
     def load(cls, folder: Path) -> VectorSpace:
         """Read what `save` wrote."""
         with np.load(folder / "space.npz", allow_pickle=False) as d:
-            crowd = Crowd.load(folder / "crowd.npz")
+            crowd = Crowd.load(folder / "crowd")
             return cls(crowd, d["words"], d["item"], d["centre"], d["size"])
 
     def _raw(self, taste: Taste) -> Float:

@@ -50,10 +50,11 @@ def described(folder: Path) -> dict[str, Any]:
         StoreError: no population there, or a damaged one.
 
     """
-    from simenv.agents.store import load
+    from simenv.agents.store import check, load
     from simenv.cli.console import quiet_libraries
 
     quiet_libraries()
+    check(folder)
     population = load(folder)
     rows = [{"number": n, "tag": tag, "value": value} for n, tag, value in tagged(population.assumption)]
     log = population.training_log

@@ -170,7 +170,7 @@ def test_nobody_left() -> None:
 
 def test_round_trip(tmp_path: Path) -> None:
     crowd = fitted(tiny_log())
-    crowd.save(tmp_path / "crowd.npz")
-    back = Crowd.load(tmp_path / "crowd.npz")
+    crowd.save(tmp_path / "crowd")
+    back = Crowd.load(tmp_path / "crowd")
     assert same(crowd, back)
     assert isinstance(back.mean, float)

@@ -303,15 +303,15 @@ def test_grown_memory() -> None:
 
 
 def test_save_and_load(tmp_path: Path, memory: Memory) -> None:
-    memory.save(tmp_path / "memory.npz")
-    again = Memory.load(tmp_path / "memory.npz", memory.crowd, memory.catalogue)
+    memory.save(tmp_path / "memory")
+    again = Memory.load(tmp_path / "memory", memory.crowd, memory.catalogue)
     query = np.arange(12), np.tile(np.arange(5), (12, 1))
     np.testing.assert_array_equal(again.recall(*query, 3), memory.recall(*query, 3))
     assert again.text(7) == memory.text(7)
     assert again.space.floor is None
     np.testing.assert_array_equal(again.time, memory.time)
     with pytest.raises(StoreError, match="other items"):
-        Memory.load(tmp_path / "memory.npz", memory.crowd, tiny_catalogue(tiny_log(n_items=7).items))
+        Memory.load(tmp_path / "memory", memory.crowd, tiny_catalogue(tiny_log(n_items=7).items))
     np.savez(tmp_path / "foreign.npz", x=np.zeros(1))
     with pytest.raises(StoreError, match="holds no memory"):
         Memory.load(tmp_path / "foreign.npz", memory.crowd, memory.catalogue)

@@ -223,14 +223,14 @@ def test_take_and_save_keep_everything(tmp_path: Path) -> None:
     part = whole.take(np.array([5, 1]))
     assert [p.text for p in part] == [whole[5].text, whole[1].text]
     assert len(whole.take(whole.count > 1000)) == 0
-    part.save(tmp_path / "profiles.npz")
-    again = Profiles.load(tmp_path / "profiles.npz", catalogue)
+    part.save(tmp_path / "profiles")
+    again = Profiles.load(tmp_path / "profiles", catalogue)
     assert [p.text for p in again] == [p.text for p in part]
     assert (again.cuts, again.scale) == (part.cuts, part.scale)
     with pytest.raises(StoreError, match="other items"):
-        Profiles.load(tmp_path / "profiles.npz", five_items())
+        Profiles.load(tmp_path / "profiles", five_items())
     np.savez(tmp_path / "foreign.npz", x=np.zeros(1))
-    with pytest.raises(StoreError, match="holds no profiles: 'count' is missing"):
+    with pytest.raises(StoreError, match="holds no profiles"):
         Profiles.load(tmp_path / "foreign.npz", catalogue)
 
 

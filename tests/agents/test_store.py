@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from simenv.agents import manifest
 from simenv.agents.store import MANIFEST, check, load
 from simenv.errors import StoreError
 from simenv.log import Split
@@ -54,7 +55,9 @@ def test_every_file_is_named_and_none_is_a_pickle(tiny_folder: Path) -> None:
     named = set(check(tiny_folder)["file"])
     found = {str(f.relative_to(tiny_folder)) for f in tiny_folder.rglob("*") if f.is_file()}
     assert found - named == {MANIFEST, "stage/request.json"}
-    assert {Path(n).suffix for n in named} <= {".npz", ".json", ".parquet", ".safetensors", ".jinja"}
+    assert {Path(n).suffix for n in named} <= {".npy", ".npz", ".json", ".parquet", ".safetensors", ".jinja"}
+    for file in tiny_folder.rglob("*.npy"):
+        assert np.load(file, allow_pickle=False).dtype != object
     for file in tiny_folder.rglob("*.npz"):
         with np.load(file, allow_pickle=False) as data:
             assert all(data[n].dtype != object for n in data.files)
@@ -65,7 +68,7 @@ def test_no_file_names_this_machine(tiny_folder: Path) -> None:
         assert str(tiny_folder.parent).encode() not in file.read_bytes(), file.name
 
 
-FILES = ["crowd.npz", "behaviour.json", "model/model.safetensors", "adapters/persona-1/adapter_model.safetensors"]
+FILES = ["member.npz", "behaviour.json", "model/model.safetensors", "adapters/persona-1/adapter_model.safetensors"]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -77,7 +80,47 @@ def test_a_damaged_file(copied: Path, name: str) -> None:
         load(copied)
 
 
-@pytest.mark.parametrize("name", FILES)
+MAPPED = ["crowd/similarity.npy", "memory/rating.npy", "profiles/mean.npy"]
+
+
+@pytest.mark.parametrize("name", MAPPED)
+def test_a_damaged_file_that_is_mapped_is_found_before_the_first_answer(copied: Path, name: str) -> None:
+    data = bytearray((copied / name).read_bytes())
+    data[-3] ^= 1
+    (copied / name).write_bytes(bytes(data))
+    population = load(copied)
+    with pytest.raises(StoreError, match=rf"{Path(name).name} is damaged: its hash differs"):
+        population.rating_model.rate(*PAIRS)
+    with pytest.raises(StoreError, match=f"{Path(name).name} is damaged"):
+        check(copied)
+
+
+@pytest.mark.parametrize("name", MAPPED)
+def test_a_mapped_file_that_is_cut_short(copied: Path, name: str) -> None:
+    (copied / name).write_bytes((copied / name).read_bytes()[:-8])
+    with pytest.raises(StoreError, match=f"{Path(name).name} is damaged or missing"):
+        load(copied)
+
+
+def test_nothing_is_read_of_the_stores_before_somebody_is_asked(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+    whole = manifest.digest
+    monkeypatch.setattr(manifest, "digest", lambda file: hashed.append(file.parent.name) or whole(file))
+    population = load(copied)
+    asked: Any = population.rating_model
+    memory, profiles = asked.inner.mind.memory, asked.inner.mind.profiles
+    for array in (memory.item, memory.rating, memory.start, profiles.share, asked.inner.mind.crowd.similarity):
+        assert isinstance(array.base, np.memmap)
+    assert not asked.inner.mind.taste._block
+    assert not {"crowd", "memory", "profiles"} & set(hashed)
+    asked.rate(*PAIRS)
+    assert {"crowd", "memory", "profiles"} <= set(hashed)
+    count = len(hashed)
+    asked.inner.rate(*PAIRS)
+    assert len(hashed) == count, "checked once"
+
+
+@pytest.mark.parametrize("name", [*FILES, *MAPPED])
 def test_a_missing_file(copied: Path, name: str) -> None:
     (copied / name).unlink()
     with pytest.raises(StoreError, match=f"is incomplete: {name} is missing"):
@@ -86,8 +129,8 @@ def test_a_missing_file(copied: Path, name: str) -> None:
 
 def edited(**changes: object) -> Callable[[Path], None]:
     def edit(folder: Path) -> None:
-        manifest = json.loads((folder / MANIFEST).read_text()) | changes
-        (folder / MANIFEST).write_text(json.dumps(manifest))
+        content = json.loads((folder / MANIFEST).read_text()) | changes
+        (folder / MANIFEST).write_text(json.dumps(content))
 
     return edit
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simenv.agents.crowd import Crowd
-from simenv.agents.cues import Taste, cues
+from simenv.agents.cues import FEATURE, Taste, cues
 from simenv.agents.prior import Prior
 from simenv.agents.routed import ROUTE, RoutedRatingModel
 from simenv.agents.surrogate import SurrogateRatingModel
@@ -40,7 +40,8 @@ class FromThePast:
 
     def rate(self, user: np.ndarray, item: np.ndarray) -> Answer:
         known = cues(CROWD, self.taste, user, item)
-        weight = np.array([1, 1, 0.3, 0.2, 0.2, 0.8, 1, 0.3, 0, 0, 0, 0, 0, 0, 0])
+        weight = np.zeros(len(FEATURE) + 1)
+        weight[:8] = 1, 1, 0.3, 0.2, 0.2, 0.8, 1, 0.3
         rule = Prior(weight, np.array([1.8, 2.6, 3.4, 4.2]), np.array([0.7, 0.0]), 1.0, 5.0)
         p = rule.distribution(rule.expected(known.feature, CROWD.mean), known.spread)
         return Answer(p / p.sum(axis=1, keepdims=True), np.zeros(len(p), np.float32), CROWD.item_count[item])

@@ -73,7 +73,9 @@ def test_a_pipeline_that_reads_one_event_too_many_is_caught(
     make = trained(tiny_world, replace(tiny_settings, arm="single"), tmp_path, leaky)
     found = canary(make, tiny_world.log, cut, prompts=prompts)
     assert not found.exact
-    assert {"crowd.npz", "prior.npz", "profiles.npz", "memory.npz", "member.npz"} <= set(found.differing)
+    assert {"crowd/similarity.npy", "prior.npz", "profiles/mean.npy", "memory/rating.npy", "member.npz"} <= set(
+        found.differing
+    )
     assert any(n.endswith(".safetensors") for n in found.differing)
     assert found.differing_prompts
     assert found.same_split
