@@ -33,8 +33,7 @@ class Stored:
     """Folder that holds the populations 1, 2, ... under their numbers; None: there is only population 0."""
 
     def __post_init__(self) -> None:
-        # Workers may be at home in another folder.
-        for name in ("folder", "cache", "replay", "refits"):
+        for name in ("folder", "cache", "replay", "refits"):  # workers may be at home in another folder
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, Path(getattr(self, name)).absolute())
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Annotated, Any, final
+
+import typer
 
 from simenv.cli.console import quiet_libraries, say
 from simenv.errors import ConfigError, StoreError
@@ -13,6 +15,19 @@ if TYPE_CHECKING:
     from simenv.agents.cache import CachedModel
     from simenv.agents.population import SimulatedPopulation
     from simenv.agents.remote_model import RemoteModel
+
+Cache = Annotated[
+    Path | None, typer.Option("--cache", help="File that keeps every answer of the language model; made, or added to.")
+]
+Replay = Annotated[
+    Path | None, typer.Option("--replay", help="Such a file instead of weights; what is not in it is an error.")
+]
+Table = Annotated[bool, typer.Option("--table", help="Ratings from the table made by `simenv compile`.")]
+Remote = Annotated[
+    str | None,
+    typer.Option("--remote", help="Address of a server that has the weights, such as http://localhost:8000/v1."),
+]
+"""Options of all commands that ask users."""
 
 KEPT, REPLAYED = "benchmark", "replay"
 """Folders inside a population's folder: finished parts and reports of benchmarks, and of replays."""
@@ -30,6 +45,8 @@ class Answers:
     table: bool = False
     remote: str | None = None
     """Address of a server that has the weights."""
+    away: bool = False
+    """Other processes ask: what they found and computed is not counted here."""
     _model: list[CachedModel | RemoteModel] = field(default_factory=list)
 
     def load(self, folder: Path) -> SimulatedPopulation:
@@ -72,15 +89,31 @@ class Answers:
         if self.remote and refits > 1:
             raise ConfigError("--remote asks a server that has the weights of one population; leave out --refits.")
 
-    def settle(self, kept: Path) -> None:
-        """Leave the files in order, say what was found in them, and whether a replay gave the published result."""
+    def settle(self, kept: Path | None = None) -> None:
+        """Leave the files in order, say what was found in them, and whether a replay gave the published result.
+
+        kept: folder of a benchmark's result; None: something else was asked.
+        """
         for model in self._model:
-            say(str(model.tally) if hasattr(model, "tally") else model.settle())
+            if self.away:
+                say(_settle_file(model))
+            else:
+                say(str(model.tally) if hasattr(model, "tally") else model.settle())
         published = self.folder / KEPT / "result.json"
-        if self.replay and published.is_file() and published.parent != kept:
+        if kept is not None and self.replay and published.is_file() and published.parent != kept:
             same = published.read_bytes() == (kept / "result.json").read_bytes()
             words = "is, byte for byte, that" if same else "differs from that (other settings or versions?)"
             say(f"The result in {kept} {words} in {published.parent}.")
+
+
+def _settle_file(model: CachedModel | RemoteModel) -> str:
+    """Leave a file that other processes wrote in order, and return in words what became of it."""
+    file = getattr(model, "file", None)
+    if file is None:
+        return "What the server was asked is counted by the processes that asked."
+    words = f"{len(file):,} answers stand in {file.path}"
+    (file.settle if file.writable else file.close)()
+    return f"{words}, {file.path.stat().st_size / 1e6:,.2f} MB."
 
 
 def asked(population: SimulatedPopulation) -> list[CachedModel | RemoteModel]:

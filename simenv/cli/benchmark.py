@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, final
 
 import typer
 
-from simenv.cli.answers import Answers
+from simenv.cli.answers import KEPT, Answers, Cache, Remote, Replay, Table
 from simenv.cli.console import out, say, write_json
 from simenv.cli.source import Synthetic
 from simenv.cli.train import TRIAL, Make, run
+from simenv.cli.workers import OnRay, RayAddress, Shards, executor
 from simenv.errors import ConfigError
 
 if TYPE_CHECKING:
     from simenv.agents.population import SimulatedPopulation
     from simenv.cli.trial import Trial
     from simenv.evaluation.benchmark import Build, Outcome
+    from simenv.evaluation.executor import Executor
     from simenv.protocols import Recommender
 
 USUAL = "random,popular,best-rated,item-knn,als,bpr,content"
@@ -48,22 +50,21 @@ def command(
     json: Annotated[Path | None, typer.Option(help="Keep the results here too.")] = None,
     html: Annotated[Path | None, typer.Option(help="Keep the page here too.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Keep the report as text here too.")] = None,
-    cache: Annotated[
-        Path | None, typer.Option(help="File that keeps every answer of the language model; made, or added to.")
-    ] = None,
-    replay: Annotated[
-        Path | None, typer.Option(help="Such a file instead of weights. --out is then FOLDER/replay.")
-    ] = None,
-    table: Annotated[bool, typer.Option("--table", help="Ratings from the table made by `simenv compile`.")] = False,
-    remote: Annotated[
-        str | None, typer.Option(help="Address of a server that has the weights, such as http://localhost:8000/v1.")
-    ] = None,
+    cache: Cache = None,
+    replay: Replay = None,
+    table: Table = False,
+    remote: Remote = None,
+    batch: Annotated[int, typer.Option(help="Users played together: the work of one process at a time.")] = 32,
+    shards: Shards = None,
+    ray: OnRay = False,
+    ray_address: RayAddress = None,
     seed: Annotated[int, typer.Option(help="Draws the users and the bootstrap.")] = 0,
 ) -> None:
     """Hold recommenders before simulated users and say who serves them best, and how surely.
 
     Everyone is fitted on the contestants' rows of the population, plays the same users with the same luck, and is also
-    judged on held-out ratings. Stopped and started again it goes on where it was and ends with the same result.
+    judged on held-out ratings. Stopped and started again it goes on where it was and ends with the same result. A
+    replay leaves its reports in FOLDER/replay.
 
     \b
     simenv benchmark my-users
@@ -72,17 +73,20 @@ def command(
     simenv benchmark my-users --seeds 3 --refits 3            (how far luck and the training of the users matter)
     simenv benchmark my-users --cache answers.db              (to publish: with this file anybody can repeat it ...)
     simenv benchmark my-users --replay answers.db             (... to the bit and without weights; or it says why not)
+    simenv benchmark my-users --shards 4                       (four processes; the same numbers, to the bit)
+    simenv benchmark my-users --ray --ray-address auto         (a cluster; my-users under one path on all machines)
     simenv benchmark my-users --remote http://gpu:8000/v1 --cache answers.db      (weights on a server: docs/serving.md)
     """
     from simenv.cli.trial import Trial
 
-    answers = Answers(folder, cache, replay, table, remote)
+    workers = executor(shards, ray, ray_address)
+    answers = Answers(folder, cache, replay, table, remote, workers is not None)
     answers.check(refits)
     population = answers.load(folder)
     trial, about = Trial.load(folder / TRIAL, population)
     names = [name.strip() for name in recommenders.split(",") if name.strip()]
     kept = answers.kept(out_folder)
-    build = _refits(trial, about, population, kept / "refits", answers) if refits > 1 else population
+    build = Users(trial, about, population, kept / "refits", answers) if refits > 1 or workers else population
     if seeds < 1:
         raise ConfigError(f"--seeds must be at least 1; got {seeds}.")
     how: dict[str, Any] = {
@@ -91,10 +95,11 @@ def command(
         "slate_size": slate,
         "refits": refits,
         "records": records,
+        "batch": batch,
         "seed": seed,
     }
     how |= {"seeds": tuple(range(seeds))}
-    outcome = judge(trial, about, population, build, contestants(names, about), how, shared, kept)
+    outcome = judge(trial, about, population, build, contestants(names, about), how, shared, kept, workers)
     outcome.report.print(out())
     write_json(json, outcome.result)
     for path in (html, markdown):
@@ -134,6 +139,7 @@ def judge(
     how: dict[str, Any],
     shared: bool,
     kept: Path,
+    workers: Executor | None = None,
 ) -> Outcome:
     """Run a benchmark of a trial with a progress bar; reports and finished units stay in the folder `kept`."""
     from simenv.agents.synthetic import true_population
@@ -155,6 +161,7 @@ def judge(
             folder=kept,
             progress=progress,
             provenance={"data": about["data"], "cut": trial.note} | _rounding(population),
+            executor=workers,
         )
     for name in ("report.html", "report.md"):
         outcome.report.save(kept / name)
@@ -174,23 +181,38 @@ def _rounding(population: SimulatedPopulation) -> dict[str, str]:
     return {"answers": f"from a table; each probability is off by less than 1/{UNIT:,}"}
 
 
-def _refits(
-    trial: Trial, about: dict[str, Any], population: SimulatedPopulation, folder: Path, answers: Answers
-) -> Build:
-    """Return build(n): the population as it is, and fitted again without half of the users who are not simulated."""
-    make = Make(**about["make"])
+@final
+@dataclass(frozen=True, eq=False)
+class Users:
+    """build(n): the population as it is, and fitted again without half of the users who are not simulated."""
 
-    def build(number: int) -> SimulatedPopulation:
+    trial: Trial
+    about: dict[str, Any]
+    population: SimulatedPopulation
+    folder: Path
+    """Where refits are kept."""
+    answers: Answers
+
+    def __call__(self, number: int) -> SimulatedPopulation:
+        """Return a population; in this process it may have to learn first."""
         if number == 0:
-            return population
-        if answers.replay is not None:
-            return answers.refit(number)
+            return self.population
+        if self.answers.replay is not None:
+            return self.answers.refit(number)
         say(f"Refit {number}: the same users, learned from half of the others.")
-        again, anew = replace(trial, judge=trial.half(number, make.seed)), replace(make, seed=make.seed + number)
-        made = run(again, population.catalogue, anew, folder / str(number), about["data"])
-        return made if answers.cache is None else answers.load(folder / str(number))
+        make, folder = Make(**self.about["make"]), self.folder / str(number)
+        again = replace(self.trial, judge=self.trial.half(number, make.seed))
+        anew = replace(make, seed=make.seed + number)
+        made = run(again, self.population.catalogue, anew, folder, self.about["data"])
+        return made if self.answers.cache is None else self.answers.load(folder)
 
-    return build
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Reach another process as a function that loads: by then, everything has been learned here."""
+        from simenv.agents.stored import Stored
+
+        a = self.answers
+        refits = self.folder if a.replay is None else a.folder / KEPT / "refits"
+        return replace, (Stored(a.folder, a.cache, a.replay, a.table, a.remote, refits),)
 
 
 def _gate(outcome: Outcome, conditions: list[str]) -> None:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from simenv.cli.answers import Answers, Cache, Remote, Replay, Table
 from simenv.cli.benchmark import contestants
-from simenv.cli.console import out, quiet_libraries, table, write_json
+from simenv.cli.console import out, write_json
+from simenv.cli.console import table as print_table
 from simenv.cli.train import TRIAL
 from simenv.errors import ConfigError
 
@@ -28,6 +30,10 @@ def command(
     slate: Annotated[int, typer.Option(help="Places of a page.")] = 10,
     seed: Annotated[int, typer.Option(help="The luck of the visit.")] = 0,
     json: Annotated[Path | None, typer.Option(help="Keep both visits here.")] = None,
+    cache: Cache = None,
+    replay: Replay = None,
+    table: Table = False,
+    remote: Remote = None,
 ) -> None:
     """Show what two recommenders offer one user, and what the user does with it.
 
@@ -38,11 +44,10 @@ def command(
     simenv compare my-users popular als --user 42
     simenv compare my-users als my_shop.ranker:Ranker --user 42 --pages 3 --slate 5
     """
-    from simenv.agents.store import load
     from simenv.cli.trial import Trial
 
-    quiet_libraries()
-    population = load(folder)
+    answers = Answers(folder, cache, replay, table, remote)
+    population = answers.load(folder)
     number = population[population.users.parse(user)].number
     trial, about = Trial.load(folder / TRIAL, population)
     pair = contestants([first, second], about)
@@ -52,9 +57,10 @@ def command(
     write_json(json, {"user": user, "seed": seed} | {r.policy: _plain(r) for r in played})
     for page in range(max(len(r.pages) for r in played)):
         rows = [(str(place + 1), *(_cell(population, r, page, place) for r in played)) for place in range(slate)]
-        table(("", *(r.policy for r in played)), rows, title=f"User {user}, page {page + 1}", right=3)
+        print_table(("", *(r.policy for r in played)), rows, title=f"User {user}, page {page + 1}", right=3)
     for record in played:
         out().print(_summary(record, pages), markup=False, soft_wrap=True)
+    answers.settle()
 
 
 def _play(

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
+from simenv.cli.answers import Answers, Cache, Remote, Replay
 from simenv.cli.benchmark import contestants
-from simenv.cli.console import out, quiet_libraries, say, table, write_json
+from simenv.cli.console import out, say, table, write_json
 from simenv.cli.train import TRIAL, Make, run
 from simenv.errors import ConfigError
 
@@ -52,6 +53,9 @@ def command(
     json: Annotated[Path | None, typer.Option(help="Keep the numbers here too.")] = None,
     html: Annotated[Path | None, typer.Option(help="Keep the page here too.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Keep the card as text here too.")] = None,
+    cache: Cache = None,
+    replay: Replay = None,
+    remote: Remote = None,
     seed: Annotated[int, typer.Option(help="Draws sampled ratings, bootstrap and exchanges.")] = 0,
 ) -> None:
     """Say how far simulated users can be believed.
@@ -65,14 +69,15 @@ def command(
     simenv fidelity my-users --html card.html
     simenv fidelity my-users --seeds 3 --control        (how far luck of training matters, and the personas)
     """
-    from simenv.agents.store import load
     from simenv.cli.trial import Trial
     from simenv.evaluation.fidelity.study import Fidelity
 
-    quiet_libraries()
     if seeds < 1:
         raise ConfigError(f"--seeds must be at least 1; got {seeds}.")
-    population = load(folder)
+    if (replay or remote) and (seeds > 1 or control):
+        raise ConfigError("--seeds and --control train users here: leave them out, or --replay and --remote.")
+    answers = Answers(folder, cache, replay, remote=remote)
+    population = answers.load(folder)
     trial, about = Trial.load(folder / TRIAL, population)
     first = int(about["make"]["seed"])
     settings = Fidelity(tuple(range(first, first + seeds)), draws=draws, quick=quick, seed=seed)
@@ -87,6 +92,7 @@ def command(
         if path is not None:
             card.report.save(path)
     out().print(f"\nThe card with all measures and pictures: {kept / 'card.html'}", soft_wrap=True)
+    answers.settle()
 
 
 def made(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, final
 
 import typer
 
-from simenv.cli.console import bar, out, quiet_libraries, table, write_json
+from simenv.cli.answers import Answers, Cache, Remote, Replay
+from simenv.cli.console import bar, out, table, write_json
 from simenv.cli.train import TRIAL
 from simenv.errors import ConfigError, UnknownIdError
 
@@ -53,7 +54,9 @@ def command(
         str | None, typer.Option(help="Ask about this item. Default: the first one held out, else the best known.")
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Keep all of it here.")] = None,
-    remote: Annotated[str | None, typer.Option(help="Address of a server that has the weights.")] = None,
+    cache: Cache = None,
+    replay: Replay = None,
+    remote: Remote = None,
 ) -> None:
     """Look at one simulated user.
 
@@ -65,15 +68,14 @@ def command(
     simenv inspect my-users 42
     simenv inspect my-users 42 --item 1193 --json user-42.json
     """
-    from simenv.agents.store import load
-
-    quiet_libraries()
-    population = load(folder, remote=remote)
+    answers = Answers(folder, cache, replay, remote=remote)
+    population = answers.load(folder)
     seen = look(
         population, folder, population.users.parse(user), None if item is None else population.items.parse(item)
     )
     write_json(json, seen.to_dict())
     show(seen)
+    answers.settle()
 
 
 def look(population: SimulatedPopulation, folder: Path, user: RawId, item: RawId | None = None) -> Look:
