@@ -27,10 +27,10 @@ class RefusedError(RemoteError):
 class UnansweredError(RemoteError):
     """No answer after all tries of the client: it has waited already, and to ask at once again helps little."""
 
-    def __init__(self, words: str, status: int | None = None) -> None:
-        """Take the message and the HTTP status; None: nothing came back."""
+    def __init__(self, words: str, status: int | None = None, tries: int = 0) -> None:
+        """Take the message, the HTTP status (None: nothing came back), and how often the client tried again."""
         super().__init__(words)
-        self.status = status
+        self.status, self.tries = status, tries
 
 
 @final
@@ -110,12 +110,11 @@ class Client:
         return [m for m in listed if isinstance(m, dict) and "id" in m] if isinstance(listed, list) else []
 
     def complete(self, body: dict[str, Any]) -> tuple[Any, int]:
-        """Return the reply of /completions as JSON, and how often it was tried again.
+        """Return the reply of /completions, and how often it was tried again. A reply that is no JSON comes as text.
 
         Raises:
             RefusedError: the server refused it (a 4xx that waiting does not heal).
             UnansweredError: no answer, after all tries.
-            RemoteError: the answer is no JSON.
 
         """
         known = {name: body[name] for name in ("model", "prompt") if name in body}
@@ -127,20 +126,25 @@ class Client:
     def _ask(self, request: Callable[..., Any], **what: Any) -> tuple[Any, int]:
         import openai
 
+        tries = self.settings.retries
         try:
             raw = request(**what)
         except openai.APIStatusError as error:
             words = f"the server answered {error.status_code}: {_short(error.response.text)}"
-            waits = error.status_code in (408, 409, 429) or error.status_code >= 500
-            raise (UnansweredError(words, error.status_code) if waits else RefusedError(words)) from error
+            if error.status_code in (408, 409, 429) or error.status_code >= 500:
+                raise UnansweredError(words, error.status_code, tries) from error
+            raise RefusedError(words) from error
         except openai.APITimeoutError as error:
-            raise UnansweredError(f"the server did not answer within {self.settings.timeout:g} s.") from error
+            words = f"the server did not answer within {self.settings.timeout:g} s."
+            raise UnansweredError(words, tries=tries) from error
         except openai.APIConnectionError as error:
-            raise UnansweredError(f"no connection to {self.settings.address} ({error.__cause__ or error}).") from error
+            words = f"no connection to {self.settings.address} ({error.__cause__ or error})."
+            raise UnansweredError(words, tries=tries) from error
+        text = raw.http_response.text
         try:
-            return json.loads(raw.http_response.text), int(raw.retries_taken)
-        except ValueError as error:
-            raise RemoteError(f"the server's answer is no JSON: {_short(raw.http_response.text)}") from error
+            return json.loads(text), int(raw.retries_taken)
+        except ValueError:
+            return text, int(raw.retries_taken)
 
 
 def _openai(settings: RemoteSettings) -> Any:

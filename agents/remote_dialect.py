@@ -115,7 +115,7 @@ def ladder(opening: str | None) -> list[Dialect]:
 def _choices(reply: Any, n: int) -> list[Any]:
     found = reply.get("choices") if isinstance(reply, dict) else None
     if not isinstance(found, list) or len(found) != n or not all(isinstance(c, dict) for c in found):
-        raise RemoteError(f"the server answered {n} prompts in another form than the completions API has.")
+        raise RemoteError(f"the server answered {n} prompts in another form than the completions API: {reply!r:.200}")
     order = sorted(found, key=lambda c: int(c.get("index", 0)))
     if [int(c.get("index", 0)) for c in order] != list(range(n)):
         raise RemoteError(f"the server's answers to {n} prompts are not numbered 0..{n - 1}.")

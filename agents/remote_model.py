@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simenv.agents.language_model import PartialAnswerError, Prompt
-from simenv.agents.remote_client import Client, RemoteSettings
+from simenv.agents.remote_client import Client, RemoteSettings, UnansweredError
 from simenv.agents.remote_dialect import Dialect, Options, Reading
-from simenv.agents.remote_dispatch import Job, gather
+from simenv.agents.remote_dispatch import Job, Outcome, gather
 from simenv.agents.remote_greeting import find_dialect, names_of, sent
 from simenv.agents.remote_tally import Tally
 from simenv.errors import ConfigError, RemoteError
@@ -84,14 +84,21 @@ class RemoteModel:
             ConfigError: an adapter is not served, an option is not one token, or no option is ever listed.
 
         """
-        jobs, how = self._jobs(prompts, options, adapters), self.settings
-        batch = how.batch if self.dialect.several else 1
-        out = gather(jobs, self._ask, batch=batch, concurrency=how.concurrency, rounds=how.rounds)
-        self.tally.retried += out.again
-        rows = {place: reading.logp for place, reading in out.found.items()}
-        if out.failed:
-            raise PartialAnswerError(_words(len(rows), len(jobs), out.failed), rows)
-        self._check_sight(out.found, options)
+        jobs = self._jobs(prompts, options, adapters)
+        found: dict[int, Reading] = {}
+        failed: list[str] = []
+        # vLLM on a CPU (0.32) gives prompts of the bare base the adapter of its last slot when they share a batch with
+        # prompts of adapters (lora/ops/torch_ops: index -1). So they are never under way together.
+        for wave in (True, False):
+            out = self._gather([job for job in jobs if (job.model == self.base) is wave])
+            found |= out.found
+            failed += out.failed
+            if failed and not found:
+                break  # nobody is there
+        rows = {place: reading.logp for place, reading in found.items()}
+        if failed:
+            raise PartialAnswerError(_words(len(rows), len(jobs), failed), rows)
+        self._check_sight(found, options)
         return np.array([rows[n] for n in range(len(jobs))], np.float32).reshape(len(jobs), len(options))
 
     def write(
@@ -137,6 +144,13 @@ class RemoteModel:
             jobs.append(Job(n, self._name(adapter), wanted, prompt.prefix, asked, length))
         return jobs
 
+    def _gather(self, jobs: Sequence[Job]) -> Outcome:
+        how = self.settings
+        batch = how.batch if self.dialect.several else 1
+        out = gather(jobs, self._ask, batch=batch, concurrency=how.concurrency, rounds=how.rounds)
+        self.tally.fail(out.again)
+        return out
+
     def _check(self, prompts: Sequence[Prompt], adapters: Sequence[str | None]) -> None:
         if len(adapters) != len(prompts):
             raise ConfigError(f"{len(prompts)} prompts need as many adapters; got {len(adapters)}.")
@@ -152,9 +166,13 @@ class RemoteModel:
 
     def _ask(self, part: Sequence[Job]) -> list[Reading]:
         """Put jobs of one model to the server in one request."""
-        options = part[0].options
-        reply, tries = self.client.complete(self.dialect.body(part[0].model, [job.asked for job in part], options))
-        readings = self.dialect.read(reply, options, len(part))
+        options, tries = part[0].options, 0
+        try:
+            reply, tries = self.client.complete(self.dialect.body(part[0].model, [job.asked for job in part], options))
+            readings = self.dialect.read(reply, options, len(part))
+        except RemoteError as error:
+            self.tally.fail(error.tries if isinstance(error, UnansweredError) else tries)
+            raise
         self.tally.add(readings, reply.get("usage"), sum(job.length for job in part), tries)
         return readings
 

@@ -23,7 +23,7 @@ class Tally:
     requests: int = 0
     """Requests that were answered."""
     retried: int = 0
-    """Requests tried again, by the client or by us."""
+    """Requests tried again by the client, and prompts asked again by us."""
     tokens: int = 0
     """Prompt tokens, as the server counts them."""
     cached: int = 0
@@ -57,11 +57,16 @@ class Tally:
                 self.blind += reading.missing == len(reading.logp)
                 self.largest = max(self.largest, reading.bound)
 
+    def fail(self, tries: int) -> None:
+        """Count what was tried again in vain, or is asked again."""
+        with _TURN:
+            self.retried += tries
+
     def __str__(self) -> str:
         """All of it in words."""
         words = f"The server answered {self.prompts:,} prompts ({self.tokens:,} tokens"
         words += f", {self.cached / self.tokens:.0%} of them from its prefix cache)" if self.cached else ")"
-        words += f" in {self.requests:,} requests; {self.retried:,} tries failed."
+        words += f" in {self.requests:,} requests, after {self.retried:,} failed tries."
         if self.options:
             words += (
                 f" {self.options:,} options of {self.bounded:,} prompts were not among the most likely tokens it lists "

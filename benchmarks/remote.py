@@ -112,7 +112,7 @@ def serving(python: str, family: Family, log: Path) -> Iterator[tuple[str, int]]
         port = free.getsockname()[1]
     flags = f"--host 127.0.0.1 --port {port} --model {family.base} --served-model-name base --dtype float32"
     flags += " --enforce-eager --max-model-len 2048 --enable-prompt-tokens-details --enable-lora --max-loras 4"
-    flags += " --max-cpu-loras 64 --max-lora-rank 8 --lora-modules"
+    flags += " --max-cpu-loras 64 --max-lora-rank 8 --block-size 32 --lora-modules"
     modules = [f"{name}={path}" for name, path in family.adapters.items()]
     command = [python, "-m", "vllm.entrypoints.openai.api_server", *flags.split(), *modules]
     own = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "HF_HUB_OFFLINE": "1"}
@@ -212,7 +212,7 @@ def throughput(url: str, session: int, local: LocalModel, what: Asked) -> dict[s
         "here, fast": _cost(local.score, what, session),
         "here, one by one": _cost(local.score_plainly, (what[0][:100], what[1][:100]), session),
     }
-    for concurrency, batch in ((1, 1), (8, 1), (32, 1), (8, 16), (8, 64)):
+    for concurrency, batch in ((1, 1), (8, 1), (8, 16), (32, 16)):
         model = _connect(url, local, concurrency=concurrency, batch=batch)
         cost = _cost(model.score, what, session)
         cost["tokens from the prefix cache"] = model.tally.cached / model.tally.tokens
@@ -262,12 +262,12 @@ def main(arguments: Sequence[str]) -> None:
     trained = Family(RUNS / "users" / "model", {n: RUNS / "users" / "adapters" / n for n in names})
     values: dict[str, object] = {"server": versions_there(python) | {"dtype": "float32", "device": "CPU"}}
     local = LocalModel.load(trained.base, trained.adapters)
-    some = asked(here, 12, 25)
+    some = asked(here, 10, 20)
     some[1][::6] = [None] * len(some[1][::6])
     with serving(python, trained, RUNS / "server.log") as (url, session):
         values["agreement, trained users"] = agreement(url, local, some)
         values["visits"] = visits(here, load(RUNS / "users", remote=url))
-        values["throughput"] = throughput(url, session, local, asked(here, 30, 20))
+        values["throughput"] = throughput(url, session, local, asked(here, 20, 20))
         values["load of the machine"] = os.getloadavg()[0]
     fused = phi(RUNS / "phi", local.tokenizer)
     local = LocalModel.load(fused.base, fused.adapters)
