@@ -23,7 +23,6 @@ from simenv.datasets import load
 from simenv.evaluation.report import stable_json
 from simenv.evaluation.unit import digest
 from simenv.rl.gate import Gate
-from simenv.rl.learner import PPORanker
 from simenv.rl.replicas import Proving
 from simenv.study.rl_report import report, to_dict
 from simenv.study.rl_study import RLStudy
@@ -39,14 +38,14 @@ def main(
     started = time.time()
     quiet_libraries()
     made = load(data)
-    study = RLStudy((PPORanker(leave=False),), seeds=tuple(range(seeds)))
+    study = RLStudy(seeds=tuple(range(seeds)))
     trial = Trial.of(made.log, Cut(users=users))
 
     def proving() -> Proving:
         built = study.world.replicas.build(
             trial.judge, made.catalogue, trial.member, trial.cut, folder, seed=0, say=say
         )
-        return Proving(*built, *halves(trial.member), trial.contestants, made.catalogue)
+        return Proving(*built, *halves(trial.member), trial.contestants, made.catalogue, future=trial.future)
 
     own = study.units(proving, digest(made.log.fingerprint, repr(trial.note), repr(study.world.replicas)), folder, say)
     gate = _gate()

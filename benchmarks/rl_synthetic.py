@@ -2,7 +2,7 @@
 
 python benchmarks/rl_synthetic.py [--worlds 3] [--seeds 3] [--folder runs/rl]
 
-The gate of `simenv rl-report`, what pessimism changes, and retention against myopic training in the first world, with
+The gate of `simenv rl-report`, and retention against myopic training in the first world, with
 the exit's assumed slopes swept. Finished parts stay in the folder, so that a stopped run goes on.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +18,6 @@ from recording import record
 
 from simenv.cli.console import quiet_libraries, say
 from simenv.evaluation.report import Report, stable_json
-from simenv.rl.learner import PPORanker
 from simenv.study import rl_retention
 from simenv.study.rl_report import report, to_dict
 from simenv.study.rl_study import RLStudy
@@ -32,9 +30,7 @@ def main(
 ) -> None:
     started = time.time()
     quiet_libraries()
-    ppo = PPORanker(leave=False)
-    gloomy = replace(ppo, pessimism=1.0, name="ppo, pessimistic")
-    study = RLStudy((ppo, gloomy), worlds=tuple(range(worlds)), seeds=tuple(range(seeds)))
+    study = RLStudy(worlds=tuple(range(worlds)), seeds=tuple(range(seeds)))
     gate, units = study.gate(folder, say)
     numbers: dict[str, Any] = to_dict(study, units, gate)
     retained = _retention(study, folder)

@@ -34,14 +34,14 @@ def command(
         Path | None, typer.Option(help="A gate.json of the same learner, instead of running the gate anew.")
     ] = None,
     no_gate: Annotated[bool, typer.Option("--no-gate", help="No gate: nothing is then called better.")] = False,
-    steps: Annotated[int | None, typer.Option(help="Pages shown in training. Default: 40,000.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Pages shown in training. Default: 20,000.")] = None,
     pessimism: Annotated[
         float, typer.Option(help="Rating points a promise loses per point that replicas disagree.")
     ] = 0.0,
     seeds: Annotated[int, typer.Option(help="Trainings, each with its own luck.")] = 3,
     worlds: Annotated[int, typer.Option(help="Invented worlds of the gate; its intervals count them.")] = 3,
-    users: Annotated[int | None, typer.Option(help="Users of an invented world, for a look. Default: 500.")] = None,
-    replicas: Annotated[int, typer.Option(help="Replicas to train in; two more are for testing.")] = 3,
+    users: Annotated[int | None, typer.Option(help="Users of an invented world, for a look. Default: 800.")] = None,
+    replicas: Annotated[int, typer.Option(help="Replicas to train in; two more are for testing.")] = 2,
     model_steps: Annotated[
         int | None, typer.Option(help="Training steps of each replica in invented worlds. Default: 200.")
     ] = None,
@@ -89,7 +89,7 @@ def settings(
 
     world = RLWorld(replicas=ReplicaSettings(train=replicas))
     if users is not None:
-        world = replace(world, n_users=users, members=max(4, users // 3), min_ratings=20, n_items=min(300, users * 2))
+        world = replace(world, n_users=users, members=max(4, users // 3), min_ratings=20, n_items=min(400, users))
     if model_steps is not None:
         how = replace(world.replicas, recipe=recipe(model_steps, max(1, model_steps // 7)))
         world = replace(world, replicas=how)
@@ -99,10 +99,11 @@ def settings(
 def _learner(name: str, steps: int | None, pessimism: float) -> Learner:
     import importlib
 
-    from simenv.rl.learner import Learner, PPORanker
+    from simenv.rl.learner import Learner
+    from simenv.study.rl_study import usual_learner
 
     if name == "ppo":
-        usual = PPORanker(leave=False, pessimism=pessimism)
+        usual = replace(usual_learner(), pessimism=pessimism)
         return usual if steps is None else replace(usual, steps=steps)
     module, colon, attribute = name.partition(":")
     if not colon or steps is not None or pessimism:
@@ -160,5 +161,6 @@ def _proving(study: RLStudy, population: Path, folder: Path) -> Proving:
         replica = run(again, catalogue, anew, folder / f"replica-{number}" / "population", about["data"])
         made.append(replica.compile(folder / f"replica-{number}" / "table"))
     return Proving(
-        tuple(made[: many.train]), tuple(made[many.train :]), *halves(users.member), trial.contestants, catalogue
-    )
+        tuple(made[: many.train]), tuple(made[many.train :]), *halves(users.member), trial.contestants, catalogue,
+        future=trial.future,
+    )  # fmt: skip

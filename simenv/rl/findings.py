@@ -39,6 +39,17 @@ def gain(units: Sequence[Unit], name: str, rival: str, place: str) -> Interval:
     return decompose(cube(units, name, place) - cube(units, rival, place)).total
 
 
+def rated(units: Sequence[Unit], name: str, rival: str | None = None) -> Interval:
+    """Return the mean true rating of held-out items ranked first, or how much it is above a rival's.
+
+    The interval counts seeds and users; users with too few held-out items are left out.
+    """
+    value = np.asarray([[np.nan if v is None else v for v in u["rated"][name]] for u in units], np.float64)
+    if rival is not None:
+        value = value - np.asarray([[np.nan if v is None else v for v in u["rated"][rival]] for u in units], np.float64)
+    return decompose(value[None][:, :, ~np.isnan(value).any(axis=0)]).total
+
+
 def gap(units: Sequence[Unit], name: str, rival: str) -> Interval:
     """Return the gain where it was trained minus the gain on held-out replicas and users.
 

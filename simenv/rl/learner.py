@@ -60,7 +60,7 @@ class PPORanker:
     A Gaussian over F weights per page given the context of the visit; see `RankerForm` for both.
     """
 
-    steps: int = 40_000
+    steps: int = 20_000
     """Pages shown in training."""
     form: RankerForm = RankerForm()  # noqa: RUF009 - frozen
     """Candidates, features and context."""

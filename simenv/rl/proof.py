@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simenv.errors import ConfigError
+from simenv.evaluation.offline import held_out_rating
 from simenv.protocols import Policy, Population, Recommender
 from simenv.randomness import derive
 from simenv.rl.exploitation import Surroundings, signs
@@ -23,6 +24,9 @@ from simenv.rl.value import Horizon, per_place
 
 PLACES = ("trained on", "held out", "true")
 """Training replicas with the users that trained; other replicas with held-out users; the truth with held-out users."""
+
+RATED = 5
+"""Held-out items ranked first whose true ratings are averaged."""
 
 
 @final
@@ -89,6 +93,14 @@ class Bench:
         record = self.horizon.record(policy, population, self.proving.log, user, seed=luck)
         return [round(v, 6) for v in per_place(record.shown()).tolist()]
 
+    def rated(self, policy: Policy, seed: int) -> list[float | None]:
+        """Return, per held-out user, the mean true rating of the RATED held-out items ranked first; None: too few."""
+        p = self.proving
+        if p.future is None:
+            return []
+        found = held_out_rating(policy, p.log, p.future, p.held_out, k=RATED, seed=derive(seed, "rated"))
+        return [None if np.isnan(v) else round(float(v), 6) for v in found]
+
     def signs(self, policy: Policy, seed: int) -> dict[str, float | None]:
         """Return `exploitation.signs` of the held-out users' visits to the first test replica."""
         p = self.proving
@@ -129,5 +141,6 @@ def prove(bench: Bench, learners: Sequence[Learner], *, seed: int) -> dict[str, 
         "rivals": [r.name for r in bench.rivals],
         "value": {name: bench.value(one, seed) for name, one in policy.items()},
         "signs": {name: bench.signs(one, seed) for name, one in policy.items()},
+        "rated": {name: bench.rated(one, seed) for name, one in policy.items()},
         "curve": curve,
     }

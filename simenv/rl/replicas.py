@@ -44,6 +44,8 @@ class Proving:
     catalogue: Catalogue
     truth: Population | None = None
     """The true users, where the world is invented; None: nobody knows."""
+    future: InteractionLog | None = None
+    """What held-out users truly rated later: it reaches finished policies only, to be ranked. None: not kept."""
 
     def __post_init__(self) -> None:
         if not self.train or not self.test:

@@ -16,6 +16,7 @@ from simenv.evaluation.statistics import decompose
 from simenv.rl import findings
 from simenv.rl.exploitation import LEVEL
 from simenv.rl.gate import Gate, over_worlds, verdict
+from simenv.rl.proof import RATED
 from simenv.study.rl_study import RLStudy, Unit, policies
 
 PLACES = {
@@ -109,7 +110,9 @@ def gate_section(gate: Gate) -> Section:
 
 
 def _ground(units: Sequence[Unit], learner: str, where: str) -> list[Section]:
-    return [_values(units, where), _gains(units, learner, where), _signs(units, where), _curve(units, learner, where)]
+    known = [_rated(units, learner, where)] if units[0]["rated"][learner] else []
+    rest = _signs(units, where), _curve(units, learner, where)
+    return [_values(units, where), _gains(units, learner, where), *known, *rest]
 
 
 def _values(units: Sequence[Unit], where: str) -> Section:
@@ -146,6 +149,27 @@ def _gains(units: Sequence[Unit], learner: str, where: str) -> Section:
     said = " ".join(f"{name}: {'it ' + '; it '.join(x) if x else 'no alarm'}." for name, x in rang.items())
     text = f"What {learner} gains over each rival, paired by replica, seed and user. Alarms: {said}"
     return Section(f"Gain of {learner} {where}", text, (Column("over"), *columns), tuple(rows))
+
+
+def _rated(units: Sequence[Unit], learner: str, where: str) -> Section:
+    rows: list[Row] = [
+        {
+            "policy": name,
+            "mean rating": findings.rated(units, name),
+            f"minus {learner}": None if name == learner else findings.rated(units, name, learner),
+        }
+        for name in policies(units)
+    ]
+    columns = (
+        Column("policy"),
+        Column("mean rating", "measured", better="high"),
+        Column(f"minus {learner}", "measured", "rating points", form="+.3f"),
+    )
+    text = (
+        f"What held-out users truly gave, later, to the {RATED} of their held-out items that a policy ranks first. "
+        "Nobody learned from these ratings; they say nothing of items nobody rated. Intervals count seeds and users."
+    )
+    return Section(f"Held-out ratings {where}", text, columns, tuple(rows))
 
 
 def _signs(units: Sequence[Unit], where: str) -> Section:
@@ -212,6 +236,7 @@ def _numbers(units: Sequence[Unit], learner: str) -> dict[str, Any]:
             for x in every
             if x not in units[0]["rivals"]
         },
+        "rated": {n: findings.rated(units, n) for n in every} if units[0]["rated"][learner] else None,
         "gap": {r: findings.gap(units, learner, r) for r in units[0]["rivals"]},
         "alarms": {x: list(findings.alarms(units, x)) for x in every if x not in units[0]["rivals"]},
         "signs": {n: {w: findings.sign(units, n, w) for w in _SIGNS} for n in every},

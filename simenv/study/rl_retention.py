@@ -31,11 +31,6 @@ MEASURES: Final = ("pages", "sum", "per place")
 """Pages of a visit; sum over its places of expected rating above the user's own mean; expected rating per place."""
 
 
-def stayed(response: Response, slate: Slate, scale: RatingScale) -> Floats:
-    """Return 1 where the user stays for another page, else 0: a reward that counts pages."""
-    return np.where(response.exit, 0.0, 1.0)
-
-
 def probably_stays(response: Response, slate: Slate, scale: RatingScale) -> Floats:
     """Return the probability that the user stays, without the luck of it; only a simulator can pay this."""
     return np.asarray(1.0 - response.p_exit, np.float64)
@@ -56,12 +51,16 @@ class Sloped(Protocol):
 class Retention:
     """Settings of the comparison."""
 
-    myopic: PPORanker = field(default_factory=lambda: PPORanker(name="myopic"))
+    myopic: PPORanker = field(
+        default_factory=lambda: PPORanker(name="myopic", slate_size=5, max_pages=20, steps=30_000, learning_rate=3e-4)
+    )
     """Trained for the page at hand: discount 0."""
     retaining: PPORanker = field(
         default_factory=lambda: PPORanker(
             name="retaining",
-            steps=120_000,
+            slate_size=5,
+            max_pages=20,
+            steps=60_000,
             reward=probably_stays,
             discount=0.9,
             learning_rate=3e-4,
@@ -72,7 +71,7 @@ class Retention:
     slopes: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5, 2.0)
     """Factors on the exit's satisfaction slopes."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    horizon: Horizon = Horizon()  # noqa: RUF009 - frozen
+    horizon: Horizon = Horizon(5, 20)  # noqa: RUF009 - frozen
 
     def __post_init__(self) -> None:
         if self.myopic.name == self.retaining.name or len(self.seeds) < 2 or not self.slopes:

@@ -30,9 +30,16 @@ FORMAT = 1
 RIVALS = ("random", "popular", "best-rated", "als", "mf", "linucb", "contextual")
 MUST_BEAT = ("popular", "best-rated", "als")
 """Rivals over whom a gain decides; the others stand beside them."""
+HORIZON = Horizon(slate_size=5, max_pages=6)
+"""Thirty places: where a fourth of a small catalogue is shown, all that is good has been shown by everybody."""
 Unit = dict[str, Any]
 Ground = Callable[[], Proving]
 """Makes the proving ground; called only where a unit is missing."""
+
+
+def usual_learner(horizon: Horizon = HORIZON) -> PPORanker:
+    """Return PPO for the pages of a horizon, everyone staying to the last."""
+    return PPORanker(leave=False, slate_size=horizon.slate_size, max_pages=horizon.max_pages)
 
 
 @final
@@ -40,7 +47,7 @@ Ground = Callable[[], Proving]
 class RLStudy:
     """Settings of the study."""
 
-    learners: tuple[Learner, ...] = field(default_factory=lambda: (PPORanker(leave=False),))
+    learners: tuple[Learner, ...] = field(default_factory=lambda: (usual_learner(),))
     """The first is the one the verdict is about."""
     rivals: tuple[str, ...] = RIVALS
     """Names of `simenv.recommenders`."""
@@ -50,7 +57,7 @@ class RLStudy:
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of learners: training, fits and the luck of visits."""
     world: RLWorld = field(default_factory=RLWorld)
-    horizon: Horizon = Horizon()  # noqa: RUF009 - frozen
+    horizon: Horizon = HORIZON
 
     def __post_init__(self) -> None:
         if len(set(self.seeds)) < 2 or not self.learners:

@@ -38,7 +38,7 @@ EXPLOITER = "exploiter"
 class ReplicaSettings:
     """How many replicas there are and how each is made."""
 
-    train: int = 3
+    train: int = 2
     """Replicas that learners learn in."""
     test: int = 2
     """Replicas they are tried on."""
@@ -96,21 +96,20 @@ def resampled(log: InteractionLog, member: Rows, share: float, seed: int) -> Int
 class RLWorld:
     """How large an invented world is, how its log is cut, and how its users are built again."""
 
-    n_users: int = 500
-    n_items: int = 300
-    median_history: float = 50.0
+    n_users: int = 800
+    n_items: int = 400
+    median_history: float = 100.0
     selection: float = 1.0
     """How much users choose what they will like; see `simenv.datasets.synthetic.generate`."""
     selection_popularity: float = 1.0
     """How much they choose what is popular."""
-    members: int = 120
+    members: int = 100
     """Users who visit, drawn by the world's seed; every other one trains learners, the rest are held out."""
-    min_ratings: int = 30
+    min_ratings: int = 40
     """Members have at least so many ratings."""
-    fraction: float = 0.6
-    """Share of a member's history, first in time, that is past."""
     share: float = 0.5
-    """Share of the past rows that replicas are built from; learners and rivals know the rest."""
+    """Share of the rows that replicas are built from; learners and rivals know the rest. None is held out: the truth
+    of every pair is known."""
     replicas: ReplicaSettings = field(default_factory=ReplicaSettings)
 
     def proving(self, seed: int, folder: Path, say: Say = lambda text: None) -> Proving:
@@ -121,9 +120,9 @@ class RLWorld:
 
         """
         world, member = self.world(seed)
-        split = world.log.split("user_time", self.fraction, users=member)
-        judge, contestants = split.past.split_worlds(derive(seed, "worlds"), self.share)
-        made = self.replicas.build(judge, world.catalogue, member, split.cut, folder, seed=seed, say=say)
+        judge, contestants = world.log.split_worlds(derive(seed, "worlds"), self.share)
+        never = np.full(world.log.n_users, np.iinfo(np.int64).max, np.int64)
+        made = self.replicas.build(judge, world.catalogue, member, never, folder, seed=seed, say=say)
         learner, held_out = halves(member)
         return Proving(*made, learner, held_out, contestants, world.catalogue, true_population(world, member))
 
@@ -137,7 +136,8 @@ class RLWorld:
             selection=self.selection,
             selection_popularity=self.selection_popularity,
         )
-        able = np.flatnonzero(world.log.count >= self.min_ratings)
+        # Who rated most of the catalogue could not be shown pages that differ.
+        able = np.flatnonzero((world.log.count >= self.min_ratings) & (world.log.count <= self.n_items // 2))
         if len(able) < self.members:
             raise ConfigError(
                 f"{len(able)} users of {world.name} have {self.min_ratings} ratings; want {self.members}."

@@ -33,6 +33,7 @@ def unit(
         "seed": seed, "learners": ["ppo"], "rivals": list(RIVALS), "settings": {"ppo": "PPO()"},
         "value": {"ppo": values(gain)} | {r: values({}) for r in RIVALS},
         "signs": {"ppo": USUAL | (signs or {})} | {r: USUAL for r in RIVALS},
+        "rated": {n: [4.0 + (n == "ppo") / 10, None, 3.0 + (n == "ppo") / 10, 3.5] for n in ("ppo", *RIVALS)},
         "curve": {"ppo": [{"step": 0.0} | gain, {"step": 9.0} | gain]},
     }  # fmt: skip
 
@@ -52,6 +53,11 @@ class TestGains:
         assert findings.gain(units, "ppo", "als", "held out").mean == pytest.approx(0.1)
         lost = findings.gap(units, "ppo", "als")
         assert (lost.mean, lost.low, lost.high) == pytest.approx((0.1, 0.1, 0.1))
+
+    def test_held_out_ratings_leave_out_who_has_too_few(self) -> None:
+        units = ground(0.1, 0.1)
+        assert findings.rated(units, "als").mean == pytest.approx(3.5)
+        assert findings.rated(units, "ppo", "als").mean == pytest.approx(0.2 / 3)
 
     def test_noise_widens(self) -> None:
         narrow, wide = (findings.gain(ground(0.1, 0.1, noise=n), "ppo", "als", "held out") for n in (0.01, 0.5))
