@@ -210,6 +210,7 @@ class Course:
             **{f"lessons' {name}": value for name, value in drawn.items()},
             "model": fingerprint(self.model.named_parameters()),
             "answers": repr(self.answers),
+            "forward pass": "the library's" if isinstance(self.way, partial) else "lean",
             "processes": str(self.together.count),
             "device": self.device.type,
             **{name: version(name) for name in ("torch", "transformers", "peft")},

@@ -1,7 +1,10 @@
 """Several processes that train one model: who writes, who waits, and the sum of what each found.
 
-Started by `torchrun` or `accelerate launch`; alone, nothing here does anything. accelerate joins the processes: NCCL on
-GPUs, gloo on CPUs. Every process goes through the same steps and sees the same folder.
+    torchrun --nproc-per-node 4 --local-ranks-filter 0 --no-python simenv train DATA FOLDER --base NAME
+    accelerate launch --multi_gpu --num_processes 4 --no_python simenv train DATA FOLDER --base NAME
+
+start the same. accelerate joins the processes: NCCL on GPUs, gloo on CPUs. Every one goes through the same steps and
+sees the same folder; of each step's lessons it takes its part. Alone, nothing here does anything.
 """
 
 from __future__ import annotations

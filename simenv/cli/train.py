@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, final
@@ -185,6 +186,7 @@ def command(
 def run(trial: Trial, catalogue: Any, make: Make, folder: Path, data: str) -> SimulatedPopulation:
     """Train the population of a trial with progress bars."""
     from simenv.training.pipeline import train
+    from simenv.training.processes import Processes
 
     quiet_libraries()
     origin = {"data": data, "cut": trial.note}
@@ -195,7 +197,7 @@ def run(trial: Trial, catalogue: Any, make: Make, folder: Path, data: str) -> Si
 
         told = FolderDistiller.load(make.distiller, by_counting(settings))
         origin |= {"distiller": f"{told.account['model']} {told.account['written'][:16]}"}
-    with training_bars() as show:
+    with training_bars() if Processes.here().writes else nullcontext() as show:
         return train(
             trial.judge,
             catalogue,

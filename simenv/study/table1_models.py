@@ -22,6 +22,7 @@ from simenv.agents.prompt import numbers
 from simenv.agents.readout import Readout
 from simenv.study.table1_cohort import Cohort
 from simenv.study.table1_settings import EMBEDDED, Arrangement
+from simenv.training.checkpoint import Checkpoint
 from simenv.training.examples import Lesson
 from simenv.training.finetune import finetune
 from simenv.training.learn import Answers, Progress, batches, learn
@@ -122,7 +123,8 @@ def _pretrain(cohort: Cohort, home: Path, show: Show) -> None:
     segments = SegmentTokenizer(tokenizer)
     model = new_model(s.size, tokenizer, cohort.seed).to(best_device())
     steps = batches(epoch, s.world.prefixes, cohort.seed)
-    learn(model, segments, _answers(cohort, segments), steps, s.world, show("pre-training"))
+    kept = Checkpoint(home.with_name(f"{home.name}.checkpoint"))
+    learn(model, segments, _answers(cohort, segments), steps, s.world, show("pre-training"), checkpoint=kept)
     part = home.with_name(f"{home.name}.part")
     for piece in (tokenizer, model):
         piece.save_pretrained(str(part))
