@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from simenv.errors import StoreError
 
@@ -63,6 +64,23 @@ def verify(folder: Path, manifest: Mapping[str, Any], names: Iterable[str]) -> N
             raise StoreError(
                 f"{folder / name} is damaged: its hash differs from {MANIFEST}. Copy it again, or train it again."
             )
+
+
+@final
+@dataclass(frozen=True)
+class Sound:
+    """Checks some files of a folder against its manifest, once: when it is first called."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    name: tuple[str, ...]
+    _known: list[bool] = field(default_factory=list)
+
+    def __call__(self) -> None:
+        """Raise StoreError where one is missing or changed."""
+        if not self._known:
+            verify(self.folder, self.manifest, self.name)
+            self._known.append(True)
 
 
 def weights(manifest: Mapping[str, Any]) -> list[str]:

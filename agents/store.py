@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -23,7 +23,7 @@ from simenv.agents.exit import CombinedExit, ExitHazard, ExitModel
 from simenv.agents.exit_answer import ExitAnswer
 from simenv.agents.language_model import LanguageModel
 from simenv.agents.life import FILES, Life
-from simenv.agents.manifest import MANIFEST, VERSION, check, digest, read, verify, weights
+from simenv.agents.manifest import MANIFEST, VERSION, Sound, check, digest, read, verify, weights
 from simenv.agents.memory import Memory
 from simenv.agents.persona import Personas
 from simenv.agents.population import SimulatedPopulation
@@ -205,23 +205,6 @@ def _table(path: Path, wanted: bool) -> tuple[Path, Path | None]:
     if (path / "table.json").is_file() and not (path / MANIFEST).exists():
         return path.absolute().parent, path
     return path, path / TABLE if wanted else None
-
-
-@final
-@dataclass(frozen=True)
-class Sound:
-    """Checks mapped files against the manifest, once, before the first question."""
-
-    folder: Path
-    manifest: dict[str, Any]
-    name: tuple[str, ...]
-    _known: list[bool] = field(default_factory=list)
-
-    def __call__(self) -> None:
-        """Raise StoreError where one is missing or changed."""
-        if not self._known:
-            verify(self.folder, self.manifest, self.name)
-            self._known.append(True)
 
 
 def _mind(

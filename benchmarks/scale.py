@@ -10,7 +10,6 @@ record of an older version, which then stands beside this one's numbers.
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -78,22 +77,22 @@ def make(users: int, folder: Path, small: Path) -> dict[str, Any]:
     log = InteractionLog.of(Index(tuple(range(users)), "user"), catalogue.items, user, item, rating, moment, scale)
     began = time.perf_counter()
     member = np.arange(users)
-    memory = Memory.of(log, crowd, catalogue, mind.memory.space)
+    entries = Memory.of(log, crowd, catalogue, mind.memory.space)
     profiles = Profiles.of_log(log, member, crowd, catalogue)
     distilled = time.perf_counter() - began
     lm = known.rating_model.inner
     behaviour = Behaviour(mind.writer.settings, lm.readout, known.choice, known.exit, "hazard", 0.0, known.rho, "none")
     mean = np.bincount(log.user, log.rating) / np.bincount(log.user)
     parts = Parts(
-        catalogue, log.users, scale, member, crowd, lm.prior, profiles, memory,
+        catalogue, log.users, scale, member, crowd, lm.prior, profiles, entries,
         Personas.of(np.zeros(users, np.int64), member, profiles.take(member), users), mean, np.zeros(users), None,
         behaviour, None, {"log": log.fingerprint},
     )  # fmt: skip
     shutil.copytree(small / "model", folder / "model")
     began = time.perf_counter()
     save(parts, folder)
-    return {"users": users, "items": len(catalogue), "memories": len(memory), "seconds to distil": distilled,
-            "seconds to save": time.perf_counter() - began}  # fmt: skip
+    return {"users": users, "items": len(catalogue), "memories": len(entries), "seconds to distil": round(distilled, 1),
+            "seconds to save": round(time.perf_counter() - began, 1)}  # fmt: skip
 
 
 def sizes(folder: Path) -> dict[str, float]:
@@ -108,22 +107,25 @@ def sizes(folder: Path) -> dict[str, float]:
     }
 
 
-def peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def memory(name: str) -> float:
+    """Return a line of /proc/self/status in MiB: VmHWM (peak), VmRSS (now), RssAnon (now, without mapped files)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(f"{name}:"))
 
 
 def opened(folder: Path) -> dict[str, Any]:
-    """Return what it takes to open a population, and to let users answer; run in a fresh process."""
-    import torch  # so that what libraries take is not counted
+    """Return what it takes to open a population, and to let users answer; run in a fresh process (Linux)."""
+    import torch
 
-    from simenv.agents.local_model import LocalModel
+    import simenv.agents.local_model  # noqa: F401 (so that what libraries take is not counted)
 
-    assert LocalModel
     torch.set_num_threads(1)
-    found: dict[str, Any] = {"MiB before": peak()}
+    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    before, mapped = memory("VmRSS"), memory("RssFile")
     began = time.perf_counter()
     population = load(folder)
-    found |= {"seconds to open": time.perf_counter() - began, "MiB opened": peak()}
+    found: dict[str, Any] = {"seconds to open": time.perf_counter() - began}
+    found |= {"MiB more, peak of opening": memory("VmHWM") - before, "MiB more, opened": memory("VmRSS") - before}
     rng = np.random.default_rng(0)
     user = rng.choice(population.member, ASKED, replace=False)
     for page in range(PAGES):
@@ -131,7 +133,8 @@ def opened(folder: Path) -> dict[str, Any]:
         population.rating_model.rate(np.repeat(user, SLATE), rng.integers(0, len(population.items), ASKED * SLATE))
         name = "seconds of the first page" if page == 0 else "seconds of a later page"
         found[name] = time.perf_counter() - began
-    return found | {"MiB after answers": peak()}
+    found |= {"MiB more, peak with answers": memory("VmHWM") - before}
+    return found | {"MiB of these mapped files": memory("RssFile") - mapped}
 
 
 def measured(folder: Path, mode: str) -> dict[str, Any]:
@@ -157,7 +160,7 @@ def main(
         folder.mkdir()
         values: dict[str, Any] = {"made": make(users, folder, small), "megabytes": sizes(folder)}
         runs = [measured(folder, "open") for _ in range(3)]
-        values["opened"] = {k: float(np.median([r[k] for r in runs])) for k in runs[0]}
+        values["opened"] = {k: round(float(np.median([r[k] for r in runs])), 3) for k in runs[0]}
     values["asked"] = f"{ASKED} users, {PAGES} pages of {SLATE}, one thread"
     if before is not None:
         values["before"] = json.loads(before.read_text())["values"]

@@ -73,7 +73,7 @@ class Counted:
             self.pairs, self.seconds = self.pairs + len(user), self.seconds + time.perf_counter() - began
             return said
 
-        LMRatingModel.rate = rate  # type: ignore[method-assign]
+        LMRatingModel.rate = rate  # type: ignore[method-assign, assignment]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -90,8 +90,8 @@ def measure(folder: Path, trial: Trial, users: int, pages: int, executors: dict[
 
     def run(executor: Executor | None) -> Outcome:
         who: Any = population if executor is None else Stored(folder)
-        own, rest = trial.contestants, {"future": trial.future, "shared": trial.past}
-        return settings.run(rankers, who, own, catalogue, executor=executor, **rest)
+        rows = trial.contestants, catalogue
+        return settings.run(rankers, who, *rows, future=trial.future, shared=trial.past, executor=executor)
 
     found: dict[str, Any] = {}
     with Counted() as lm:

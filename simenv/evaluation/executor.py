@@ -122,11 +122,12 @@ class Ray:
         return ray
 
     def _begin(self, ray: Any) -> None:
-        own: dict[str, Any] = {"num_cpus": self.workers, "include_dashboard": False} if self.address is None else {}
+        address = self.address or os.environ.get("RAY_ADDRESS")  # Ray's own way of naming a cluster
+        own: dict[str, Any] = {} if address else {"num_cpus": self.workers, "include_dashboard": False}
         try:
-            ray.init(address=self.address, logging_level="error", log_to_driver=False, **own)
+            ray.init(address=address, logging_level="error", log_to_driver=False, **own)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise ConfigError(f"no Ray cluster answers at {self.address or 'this machine'}: {error}") from error
+            raise ConfigError(f"no Ray cluster answers at {address or 'this machine'}: {error}") from error
 
     def _done(self, ray: Any, job: Callable[[P], R], part: Sequence[P]) -> Iterator[tuple[P, R]]:
         gpus = min(1.0, ray.cluster_resources().get("GPU", 0.0)) if self.gpus is None else self.gpus

@@ -90,7 +90,7 @@ def novelty(shown: Shown, log: InteractionLog) -> Floats:
     n_i: raters of item i in `log`, U: users with rows there (Zhou et al. 2010, PNAS 107; add-one so that items nobody
     rated stay finite).
     """
-    share = (popularity(log) + 1) / (len(np.unique(log.user)) + 1)
+    share = (popularity(log) + 1) / (int((log.count > 0).sum()) + 1)
     return shown.mean(-np.log2(np.minimum(share, 1.0))[shown.item])
 
 

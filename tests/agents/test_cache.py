@@ -419,8 +419,8 @@ class TestPopulation:
         with pytest.raises(StoreError, match=r"is incomplete: (model|adapters)"):
             load(bare, cache=tmp_path / "c")
         load(tiny_folder, cache=tmp_path / "c")
-        (bare / "crowd.npz").write_bytes(b"else")
-        with pytest.raises(StoreError, match=r"crowd\.npz is damaged"):
+        (bare / "member.npz").write_bytes(b"else")
+        with pytest.raises(StoreError, match=r"member\.npz is damaged"):
             load(bare, replay=tmp_path / "c")
 
     def test_a_replay_loads_no_library_of_weights(self, tiny_folder: Path, bare: Path, tmp_path: Path) -> None:

@@ -105,7 +105,12 @@ def test_a_mapped_file_that_is_cut_short(copied: Path, name: str) -> None:
 def test_nothing_is_read_of_the_stores_before_somebody_is_asked(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[str] = []
     whole = manifest.digest
-    monkeypatch.setattr(manifest, "digest", lambda file: hashed.append(file.parent.name) or whole(file))
+
+    def digest(file: Path) -> str:
+        hashed.append(file.parent.name)
+        return whole(file)
+
+    monkeypatch.setattr(manifest, "digest", digest)
     population = load(copied)
     asked: Any = population.rating_model
     memory, profiles = asked.inner.mind.memory, asked.inner.mind.profiles
