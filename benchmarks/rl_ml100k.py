@@ -1,27 +1,30 @@
 """Learned policies on MovieLens-100K, recorded: PPO on held-out users and replicas; judged real only by the gate.
 
-python benchmarks/rl_ml100k.py DATA [--users 160] [--seeds 3] [--folder runs/rl-ml100k]
+python benchmarks/rl_ml100k.py DATA [--users 100] [--seeds 3] [--folder runs/rl-ml100k]
 
 DATA: the zip or folder of MovieLens-100K. The gate is the recorded one of `benchmarks/rl_synthetic.py`, of the same
-learner. Finished
-parts stay in the folder, so that a stopped run goes on.
+learner. Items with few ratings in the past are left out. Finished parts stay in the folder, so that a stopped run goes on.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from recording import RESULTS, record
 
 from simenv.cli.console import quiet_libraries, say
 from simenv.cli.trial import Cut, Trial
-from simenv.datasets import load
+from simenv.datasets import Dataset, load
 from simenv.evaluation.report import stable_json
 from simenv.evaluation.unit import digest
+from simenv.index import Index
+from simenv.log import InteractionLog
 from simenv.rl.gate import Gate
 from simenv.rl.replicas import Proving
 from simenv.study.rl_report import report, to_dict
@@ -31,13 +34,14 @@ from simenv.study.rl_world import halves
 
 def main(
     data: Annotated[str, typer.Argument(help="zip or folder of MovieLens-100K")],
-    users: Annotated[int, typer.Option(help="users who visit; every other one is held out")] = 160,
+    users: Annotated[int, typer.Option(help="users who visit; every other one is held out")] = 100,
+    least: Annotated[int, typer.Option(help="past ratings an item must have, to be recommended at all")] = 20,
     seeds: Annotated[int, typer.Option(help="seeds of the learner")] = 3,
     folder: Annotated[Path, typer.Option(help="where finished parts go")] = Path("runs/rl-ml100k"),
 ) -> None:
     started = time.time()
     quiet_libraries()
-    made = load(data)
+    made = _often_rated(load(data), least)
     study = RLStudy(seeds=tuple(range(seeds)))
     trial = Trial.of(made.log, Cut(users=users))
 
@@ -54,8 +58,24 @@ def main(
         page.save(folder / name)
     print(page.verdict)
     values: dict[str, Any] = json.loads(stable_json(to_dict(study, (), gate, own)))
-    command = f"python benchmarks/rl_ml100k.py {Path(data).name} --users {users} --seeds {seeds}"
+    values["items"] = made.log.n_items
+    command = f"python benchmarks/rl_ml100k.py {Path(data).name} --users {users} --least {least} --seeds {seeds}"
     print(record("rl-ml100k", values, command=command, seed=0, data={"ml-100k": made.log.fingerprint}, started=started))
+
+
+def _often_rated(made: Dataset, least: int) -> Dataset:
+    """Return the data with the items that have so many ratings in the past of all users, by the usual cut."""
+    past = Trial.of(made.log, Cut()).past
+    kept = np.flatnonzero(np.bincount(past.item, minlength=past.n_items) >= least)
+    items = Index(tuple(made.log.items.decode(kept)), "item")
+    frame = made.log.take(np.isin(made.log.item, kept)).to_frame()
+    log = InteractionLog.from_frame(
+        frame, users=made.log.users, items=items, scale=made.log.scale, time_note=made.log.time_note
+    )
+    text = ("title", "year", "genres", "cast", "director", "summary")
+    few = {name: tuple(getattr(made.catalogue, name)[i] for i in kept) for name in text}
+    extra = {name: tuple(column[i] for i in kept) for name, column in made.catalogue.extra.items()}
+    return replace(made, log=log, catalogue=replace(made.catalogue, items=items, extra=extra, **few))
 
 
 def _gate() -> Gate | None:
