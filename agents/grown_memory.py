@@ -123,7 +123,7 @@ class RecallingLM:
 
     def rate_recalling(self, user: Ints, item: Ints, row: Ints, memory_item: Ints, memory_rating: Ratings) -> Answer:
         """Return the answers of users [N] for items [N]; see `RecallingModel`."""
-        grown = np.asarray(memory_item >= 0).any(axis=1)[row]
+        grown = np.asarray((memory_item >= 0).any(axis=1))[row]
         if not grown.any():
             return self.plain.rate(user, item)
         own, first, number = np.unique(row[grown], return_index=True, return_inverse=True)

@@ -212,7 +212,7 @@ class SimulatedPopulation:
         return (self.life or Life()).p_return(state, days, self.activity[state.user])
 
     def forget(self) -> None:
-        """Let go of what is kept of earlier questions, to save time: answers then depend on none of them, to the bit."""
+        """Let go of what is kept of earlier questions to save time: answers depend on none of them, to the bit."""
         forget(self.rating_model, self.exit)
 
     def respond(self, state: UserState, slate: Slate) -> tuple[Response, UserState]:

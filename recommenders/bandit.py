@@ -125,7 +125,7 @@ class ThompsonPolicy:
     def recommend(self, session: Session, k: int, *, seed: int) -> Slate:
         """Return the k best items under a drawn taste, with estimated propensities."""
         belief = believed(self.space, session)
-        root = np.linalg.cholesky(belief.covariance)
+        root = np.asarray(np.linalg.cholesky(belief.covariance), np.float64)
         pages = [
             top(self._score(belief, root, session, derive(self.seed, seed, n)), session, k).item
             for n in range(self.draws + 1)

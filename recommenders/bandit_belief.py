@@ -94,7 +94,8 @@ class Space:
         """Return what the users' weights are, given the evidence; without any, the prior."""
         precision = evidence.gram + self.penalty * np.eye(self.vector.shape[1])
         inverse = np.linalg.inv(precision)
-        return Belief((inverse @ evidence.moment[..., None])[..., 0], self.noise**2 * inverse)
+        mean = (inverse @ evidence.moment[..., None])[..., 0]
+        return Belief(mean, np.asarray(self.noise**2 * inverse, np.float64))
 
     def expected(self, belief: Belief) -> Floats:
         """Return float64[B, I]: the expected rating of every item, not clipped to the scale."""

@@ -153,7 +153,7 @@ class PairFeatures:
         evidence = self.space.evidence(item, rating)
         taste = self._taste(item, rating - mean[:, None])
         before = Session(
-            session.user, item, session.past_rating, *(a[:, :0] for a in (session.shown, session.consumed)),
+            session.user, item, session.past_rating, session.shown[:, :0], session.consumed[:, :0],
             session.rating[:, :0], np.zeros_like(session.page), session.n_items, session.candidate,
         )  # fmt: skip
         expected = self.space.expected(self.space.belief(evidence))
@@ -216,7 +216,7 @@ class PairFeatures:
             spread / half,
             doubt / half,
         ]
-        return np.clip(np.stack(column, axis=1), -5, 5).astype(np.float32)
+        return np.asarray(np.clip(np.stack(column, axis=1), -5, 5), np.float32)
 
 
 def _mean_text(item: NDArray[np.int64], text: Floats) -> Floats:

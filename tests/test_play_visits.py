@@ -1,6 +1,7 @@
 """Lives played: visits follow visits, recommenders know the earlier ones, and one visit is what it always was."""
 
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -65,7 +66,7 @@ def test_visits_follow_each_other_and_thin_out() -> None:
 
 def test_a_policy_knows_earlier_visits_as_the_past() -> None:
     policy = First()
-    eager = LIVES.with_(choice=Choice(1.0, 50.0, 0.0), exit=replace(PLAIN.exit, page_logit=(9.0,)))
+    eager = LIVES.with_(choice=Choice(1.0, 50.0, 0.0), exit=replace(cast(Any, PLAIN.exit), page_logit=(9.0,)))
     record = play(policy, eager, WORLD.log, EVERYBODY, slate_size=3, max_pages=1, visits=2)
     first, second = policy.seen
     assert (second.page == 0).all()
@@ -81,7 +82,7 @@ def test_a_policy_knows_earlier_visits_as_the_past() -> None:
 
 def test_what_was_shown_and_not_rated_may_be_shown_again() -> None:
     policy = First()
-    shy = LIVES.with_(choice=Choice(1.0, -50.0, 0.0), exit=replace(PLAIN.exit, page_logit=(9.0,)))
+    shy = LIVES.with_(choice=Choice(1.0, -50.0, 0.0), exit=replace(cast(Any, PLAIN.exit), page_logit=(9.0,)))
     record = play(policy, shy, WORLD.log, EVERYBODY, slate_size=3, max_pages=1, visits=2)
     back = np.isin(record.pages[0].user, record.pages[1].user)
     np.testing.assert_array_equal(record.pages[0].slate.item[back], record.pages[1].slate.item)
@@ -113,7 +114,7 @@ def test_users_who_do_not_return_are_named() -> None:
     with pytest.raises(ConfigError, match="needs visits with dates"):
         lives(PLAIN, visits=1, days=3.0)
     with pytest.raises(ConfigError, match="a population with return_visit"):
-        play(First(), Closed(PLAIN), WORLD.log, EVERYBODY, visits=2)  # type: ignore[arg-type]
+        play(First(), Closed(PLAIN), WORLD.log, EVERYBODY, visits=2)
 
 
 class Closed:

@@ -7,7 +7,7 @@ rating model and no slates.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -169,8 +169,8 @@ def fit_gaps(
     note = f"fitted on {len(known)} gaps of {len(np.unique(known.user))} users, {int(known.returned.sum())} came back"
     if frailty and not twice:
         note += f"; fewer than {ENOUGH} users were seen in two gaps, so frailty is assumed"
-    slopes = {} if slope == "fit" else {"slope_satisfaction": assumed.slope_satisfaction}
-    return replace(found, tag=tag, note=note, **slopes)
+    told = found.slope_satisfaction if slope == "fit" else assumed.slope_satisfaction
+    return replace(found, tag=tag, note=note, slope_satisfaction=told)
 
 
 def loyalty(known: Gaps, model: ReturnTime, n_users: int) -> Loyalty:
@@ -180,13 +180,14 @@ def loyalty(known: Gaps, model: ReturnTime, n_users: int) -> Loyalty:
     """
     if model.tag.get("slope_satisfaction") != "fitted":
         model = replace(model, slope_satisfaction=0.0)
-    expected = model.cumulative(known.days) * model.ratio(known.utility, known.activity, known.visit)
+    ratio = model.ratio(known.utility, known.activity, known.visit.astype(np.float64))
+    expected = np.asarray(model.cumulative(known.days) * ratio, np.float64)
     seen = known.returned & (known.days <= model.horizon)
     visits = np.zeros(n_users)
     np.maximum.at(visits, known.user, known.visit + 1)
     return Loyalty(
         np.bincount(known.user, seen, minlength=n_users).astype(np.float64),
-        np.bincount(known.user, expected, minlength=n_users),
+        np.asarray(np.bincount(known.user, expected, minlength=n_users), np.float64),
         visits,
     )
 
@@ -219,8 +220,8 @@ def _maximum(known: Gaps, start: ReturnTime, free: list[str], frailty: float | N
     begin = np.concatenate([guess, np.zeros(len(free)), [0.0]])
     bounds = [(-20.0, 10.0)] * n_rates + [(-10.0, 10.0)] * len(free) + [(-6.0, 4.0)]
     options = {"maxiter": 1000, "maxfun": 5000}
-    theta = minimize(loss, begin, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
-    slopes = dict(zip(free, (float(x) for x in theta[n_rates:-1]), strict=True))
+    theta = minimize(loss, begin, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x  # type: ignore[call-overload]
+    slopes: dict[str, Any] = dict(zip(free, (float(x) for x in theta[n_rates:-1]), strict=True))
     variance = float(np.exp(theta[-1])) if frailty is None else frailty
     return replace(start, log_rate=tuple(float(x) for x in theta[:n_rates]), frailty=variance, **slopes)
 

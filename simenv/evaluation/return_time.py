@@ -140,5 +140,5 @@ class Concordance:
             weight = np.bincount(rng.integers(size, size=size), minlength=size).astype(np.float64)
             pairs = weight @ self.pairs @ weight
             drawn.append(weight @ self.right @ weight / pairs if pairs else np.nan)
-        low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+        low, high = np.nanquantile(np.array(drawn, np.float64), [(1 - level) / 2, (1 + level) / 2])
         return Interval(self.value, float(low), float(high), level)

@@ -130,9 +130,7 @@ def verdict(units: Sequence[Unit], learner: str, rivals: Sequence[str], gate: Ga
         return f"{learner} is not clearly ahead of {', '.join(behind)} on held-out users and replicas: {names}.{ring}"
     ahead = f"on held-out users and replicas it gains {names} per shown place"
     if gate is None:
-        return (
-            f"{learner} scores higher in the simulator: {ahead}. No gate was run: this says nothing of people.{ring}"
-        )
+        return f"{learner} scores higher in the simulator: {ahead}. No gate was run: this says nothing of people.{ring}"
     if not gate.passed:
         failed = ", ".join(f"{gate.true[r].mean:+.3f} over {r}" for r in gate.must_beat if not gate.true[r].low > 0)
         return f"{learner} fails the gate: {ahead}, but before true users of invented worlds it gains {failed}.{ring}"

@@ -116,8 +116,8 @@ class RankingVectorEnv(VectorEnv[NDArray[np.float32], ArrayLike, NDArray[Any]]):
 
     def draw(self, n: int) -> tuple[Rows, NDArray[np.uint64]]:
         """Return n users, as places in `user`, and their luck."""
-        key = self.np_random.integers(2**64, size=n, dtype=np.uint64)  # type: ignore[attr-defined]
-        return self.np_random.integers(len(self.user), size=n), key  # type: ignore[attr-defined]
+        key = self.np_random.integers(2**64, size=n, dtype=np.uint64)
+        return self.np_random.integers(len(self.user), size=n), key
 
     def told(self, place: Rows) -> Start:
         """Return what the past says of the users at places [n] in `user`."""

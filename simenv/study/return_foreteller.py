@@ -114,7 +114,7 @@ class Own:
         return 1 / self.model.frailty + own[0], 1 / self.model.frailty + own[1]
 
     def _ratio(self, gaps: Gaps) -> Floats:
-        return self.model.ratio(gaps.utility, gaps.activity, gaps.visit)
+        return self.model.ratio(gaps.utility, gaps.activity, gaps.visit.astype(np.float64))
 
 
 def foretellers(gaps: Gaps, assumed: ReturnTime, names: Sequence[str] = (*PLAIN, *ARMS)) -> dict[str, Foreteller]:

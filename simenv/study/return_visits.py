@@ -259,7 +259,7 @@ def _lived(model: ReturnTime, said: Loyalty, away: Gaps, days: float, seed: int)
     """Return float64[M]: visits that simulated users begin in `days`, those away for so long already going on."""
     rng, size = generator(seed), len(away)
     liking, model = said.draw(away.user, rng.random(size), model.frailty), model.scaled(0)
-    ratio = liking * model.ratio(away.utility, away.activity, away.visit)
+    ratio = np.asarray(liking * model.ratio(away.utility, away.activity, away.visit.astype(np.float64)), np.float64)
     clock = model.reached(model.cumulative(away.days) - np.log(rng.random(size)) / ratio) - away.days
     count = np.zeros(size)
     while (clock <= days).any():

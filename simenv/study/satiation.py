@@ -50,7 +50,7 @@ class SatiationStudy:
     def truth(self, world: World) -> dict[str, Any]:
         """Return the effect found in an invented world that has none, and in the same with one planted."""
         log, kinds, keep = world.log, kinds_of(world.catalogue), 0.9
-        residual = log.rating - world.truth.expected[log.user, log.item].astype(np.float64)
+        residual = np.asarray(log.rating - world.truth.expected[log.user, log.item], np.float64)
         same_second = np.arange(len(log))  # no two ratings of the invented world are of one second
         exposed = exposures(log.item, visits(log), same_second, kinds, keep)
         planted = residual + self.planted * exposed

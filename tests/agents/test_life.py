@@ -138,7 +138,7 @@ def test_the_next_visit_begins_anew_with_what_is_carried() -> None:
     for name in ("page", "best", "repeat", "fatigue"):
         assert (getattr(after, name) == 0).all()
     assert after.shown.shape == (30, 0)
-    assert (after.visit == 1).all()
+    assert np.all(after.visit == 1)
     assert state.day is not None
     assert after.day is not None
     np.testing.assert_allclose(after.day, state.day + days)

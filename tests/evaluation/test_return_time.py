@@ -35,7 +35,7 @@ def test_concordance_of_a_perfect_a_reversed_and_a_silent_risk() -> None:
 def test_where_everything_was_seen_the_brier_score_is_plain() -> None:
     held = seen([0.5, 3.0, 9.0], [True, True, True])
     p = np.array([[0.5, 0.5], [0.0, 1.0], [0.2, 0.4]])
-    np.testing.assert_allclose(brier(held, p, MOMENT), [[0.25, 0.25], [0, 0], [0.04, 0.16]])
+    np.testing.assert_allclose(brier(held, p, MOMENT), np.array([[0.25, 0.25], [0, 0], [0.04, 0.16]]))
     score = integrated_brier(held, p, MOMENT)
     assert bootstrap(score).mean == pytest.approx(np.mean([0.25, 0.25, 0, 0, 0.04, 0.16]))
 

@@ -70,9 +70,9 @@ class TestRanker:
 
     def test_the_same_past_is_read_once(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         ranker = RankerForm(SMALL).fit(world.log, world.catalogue, seed=2)
-        asked = []
+        asked: list[Any] = []
         real = type(ranker.features).start
-        monkeypatch.setattr(type(ranker.features), "start", lambda self, s: (asked.append(1), real(self, s))[1])
+        monkeypatch.setattr(type(ranker.features), "start", lambda self, s: (asked.extend([s]), real(self, s))[1])
         session = Session.begin(np.arange(4), world.log)
         for _ in range(3):
             ranker.look(session, 5)

@@ -84,7 +84,7 @@ class TestLoop:
     @pytest.mark.parametrize("name", ["rounds", "every", "slate_size", "max_pages"])
     def test_bad_settings(self, name: str) -> None:
         with pytest.raises(ConfigError, match=f"{name} must be at least 1"):
-            RefitLoop(**{name: 0})
+            RefitLoop(**{name: 0})  # type: ignore[arg-type]
 
 
 class TestGrown:

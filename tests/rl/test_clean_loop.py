@@ -29,7 +29,7 @@ class Agent(nn.Module):
         self.critic = nn.Linear(width, 1)
 
     def act(self, observation: torch.Tensor, mask: torch.Tensor, action: torch.Tensor | None = None) -> Any:
-        choice = Categorical(logits=self.actor(observation).masked_fill(~mask, -1e9))
+        choice: Any = Categorical(logits=self.actor(observation).masked_fill(~mask, -1e9))
         action = choice.sample() if action is None else action
         return action, choice.log_prob(action), self.critic(observation).squeeze(-1)
 
@@ -62,7 +62,7 @@ def train(envs: Any, updates: int) -> list[float]:
             returns.append(total)
         ahead, value, live = torch.stack(returns[::-1]), torch.stack(kept["value"]), ~torch.stack(kept["fresh"])
         gain = (ahead - value.detach())[live]
-        loss = -(torch.stack(kept["log_p"])[live] * gain).mean() + 0.1 * (ahead - value)[live].pow(2).mean()
+        loss: Any = -(torch.stack(kept["log_p"])[live] * gain).mean() + 0.1 * (ahead - value)[live].pow(2).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -72,7 +72,7 @@ class TestPPO:
             for w in (0.0, 3.0)
         ]
         biases = [p.agent.layer[-1][1] for p in made if isinstance(p.agent, Actor)]
-        assert not np.array_equal(*biases)
+        assert not np.array_equal(biases[0], biases[1])
 
     @pytest.mark.parametrize("change", [{"steps": 100}, {"discount": 1.5}, {"discount": -0.1}], ids=str)
     def test_bad_settings(self, quick: PPORanker, change: dict[str, Any]) -> None:

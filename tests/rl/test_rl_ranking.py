@@ -60,14 +60,15 @@ class TestSpaces:
     @pytest.mark.parametrize("how", [{"num_envs": 1}, {"max_pages": 0}, {"slate_size": 0}], ids=str)
     def test_bad_settings(self, proving: Proving, ranker: Ranker, how: dict[str, int]) -> None:
         with pytest.raises(ConfigError, match="training needs at least one replica"):
-            opened(proving, ranker, **how)
+            opened(proving, ranker, **how)  # type: ignore[arg-type]
 
 
 class TestStory:
     def test_one_seed_one_story(self, proving: Proving, ranker: Ranker) -> None:
         def told(seed: int) -> list[Any]:
             env = opened(proving, ranker)
-            rng, seen = np.random.default_rng(3), [env.reset(seed=seed)[0]]
+            rng = np.random.default_rng(3)
+            seen: list[Any] = [env.reset(seed=seed)[0]]
             for _ in range(10):
                 observation, reward, *_ = env.step(rng.uniform(-1, 1, (8, ranker.n_features)))
                 seen += [observation, reward]

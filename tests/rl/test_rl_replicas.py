@@ -78,7 +78,7 @@ class TestDisagreement:
             def __getattr__(self, name: str) -> Any:
                 return getattr(one, name)
 
-        found = Disagreement.of([one, Stricter()], proving.learner)  # type: ignore[list-item]
+        found = Disagreement.of([one, Stricter()], proving.learner)
         assert np.abs(found.deviation).max() < 1e-6
 
     def test_a_user_not_asked_about(self, proving: Proving) -> None:

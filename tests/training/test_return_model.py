@@ -80,7 +80,7 @@ def test_gaps_as_they_stood_at_a_moment() -> None:
 def test_exposure_by_hand() -> None:
     some = replace_days([0.5, 3.0, 200.0], [True, False, True])
     at_risk, event = exposure(some, (0.0, 1.0, 4.0))
-    np.testing.assert_allclose(at_risk, [[0.5, 0], [1, 2], [1, 3]])
+    np.testing.assert_allclose(at_risk, np.array([[0.5, 0], [1, 2], [1, 3]]))
     assert event.tolist() == [[1, 0], [0, 0], [0, 0]]
 
 
