@@ -73,7 +73,7 @@ def _often_rated(made: Dataset, least: int) -> Dataset:
         frame, users=made.log.users, items=items, scale=made.log.scale, time_note=made.log.time_note
     )
     text = ("title", "year", "genres", "cast", "director", "summary")
-    few = {name: tuple(getattr(made.catalogue, name)[i] for i in kept) for name in text}
+    few: dict[str, Any] = {name: tuple(getattr(made.catalogue, name)[i] for i in kept) for name in text}
     extra = {name: tuple(column[i] for i in kept) for name, column in made.catalogue.extra.items()}
     return replace(made, log=log, catalogue=replace(made.catalogue, items=items, extra=extra, **few))
 
