@@ -17,6 +17,7 @@ from simenv.recommenders.contextual import ContextualGreedy
 from simenv.recommenders.exploring import Exploring
 from simenv.recommenders.factorisation import ALS, BPR
 from simenv.recommenders.learned import Learned, RankerForm
+from simenv.recommenders.learned_environment import EnvironmentForm
 from simenv.recommenders.neighbours import ItemKNN
 from simenv.recommenders.oracle import Oracle
 from simenv.recommenders.ranking import top
@@ -32,6 +33,7 @@ __all__ = [
     "BiasedMF",
     "Content",
     "ContextualGreedy",
+    "EnvironmentForm",
     "Exploring",
     "InvertedMF",
     "ItemKNN",

@@ -29,24 +29,11 @@ class Agent(Protocol):
         ...
 
 
-class Look(Protocol):
-    """One page as the agent sees it."""
-
-    @property
-    def observation(self) -> Any:
-        """What the agent is given, with leading axis B."""
-        ...
-
-    def slate(self, action: NDArray[Any]) -> Slate:
-        """Return what the actions [B, ...] show."""
-        ...
-
-
 class Form(Protocol):
-    """How Sessions look to an agent, fitted on a log."""
+    """How Sessions look to an agent, and what its actions show, fitted on a log."""
 
-    def look(self, session: Session, k: int) -> Look:
-        """Return the observation of users [B], who get k places. Reads the session, changes nothing."""
+    def show(self, agent: Agent, session: Session, k: int, *, seed: int) -> Slate:
+        """Return the k places that the agent, asked without exploration, fills for users [B]. Changes nothing."""
         ...
 
 
@@ -94,9 +81,7 @@ class LearnedPolicy:
 
     def recommend(self, session: Session, k: int, *, seed: int) -> Slate:
         """Return what the agent, asked without exploration, shows."""
-        look = self.form.look(session, k)
-        action, _ = self.agent.predict(look.observation, deterministic=True)
-        return look.slate(np.asarray(action))
+        return self.form.show(self.agent, session, k, seed=seed)
 
 
 @final
@@ -133,6 +118,12 @@ class Ranker:
     def n_features(self) -> int:
         """F, numbers of an action."""
         return len(FEATURES)
+
+    def show(self, agent: Agent, session: Session, k: int, *, seed: int) -> Slate:
+        """Return the k candidates that weigh most; `seed` is not used."""
+        look = self.look(session, k)
+        action, _ = agent.predict(look.observation, deterministic=True)
+        return look.slate(np.asarray(action))
 
     def look(self, session: Session, k: int) -> RankerLook:
         """Return context and features of the candidates."""

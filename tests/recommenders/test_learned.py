@@ -13,8 +13,8 @@ from simenv.datasets.synthetic import World, generate
 from simenv.errors import ConfigError
 from simenv.log import InteractionLog
 from simenv.protocols import Recommender
-from simenv.recommenders import ContextualGreedy, Learned, RankerForm
-from simenv.recommenders.learned import Ranker
+from simenv.recommenders import ContextualGreedy, Learned, RankerForm, top
+from simenv.recommenders.learned import Agent, Ranker
 from simenv.recommenders.pair_features import CONTEXT, FEATURES, PairFeatureSettings
 from simenv.session import Session, Slate
 from simenv.testing.recommender import RecommenderContract
@@ -72,12 +72,7 @@ class TestRanker:
         ranker = RankerForm(SMALL).fit(world.log, world.catalogue, seed=2)
         asked: list[Any] = []
         real = type(ranker.features).start
-
-        def start(self: Any, session: Session) -> Any:
-            asked.append(session)
-            return real(self, session)
-
-        monkeypatch.setattr(type(ranker.features), "start", start)
+        monkeypatch.setattr(type(ranker.features), "start", lambda self, s: (asked.extend([s]), real(self, s))[1])
         session = Session.begin(np.arange(4), world.log)
         for _ in range(3):
             ranker.look(session, 5)
@@ -105,24 +100,10 @@ class FirstFree:
     def fit(self, log: InteractionLog, catalogue: Catalogue, *, seed: int) -> FirstFree:
         return self
 
-    def look(self, session: Session, k: int) -> Page:
-        return Page(session, k)
-
-
-@dataclass(frozen=True)
-class Page:
-    session: Session
-    k: int
-
-    @property
-    def observation(self) -> Any:
-        return {"page": self.session.page[:, None]}
-
-    def slate(self, action: Any) -> Slate:
-        from simenv.recommenders import top
-
-        order = -np.abs(np.arange(self.session.n_items) - action[:, None])
-        return top(order.astype(np.float64), self.session, self.k)
+    def show(self, agent: Agent, session: Session, k: int, *, seed: int) -> Slate:
+        action, _ = agent.predict({"page": session.page[:, None]}, deterministic=True)
+        order = -np.abs(np.arange(session.n_items) - action[:, None])
+        return top(order.astype(np.float64), session, k)
 
 
 class Near:

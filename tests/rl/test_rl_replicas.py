@@ -109,16 +109,16 @@ class TestPessimistic:
         dispute = Disagreement.of(proving.train, proving.learner)
         slate = Slate.certain(np.array([[1, 2, 3], [4, 5, -1]]))
         plain, after = population.respond(population.begin(user, KEY), slate)
-        gloomy = Pessimistic(population, dispute, 2.0)
+        gloomy = Pessimistic(population, dispute, 0.3)
         assert isinstance(gloomy, Population)
         found, later = gloomy.respond(gloomy.begin(user, KEY), slate)
         np.testing.assert_array_equal(found.rating, plain.rating)
         np.testing.assert_array_equal(found.exit, plain.exit)
         np.testing.assert_array_equal(later.utility, after.utility)
         fall = expected(plain, slate, population.scale) - expected(found, slate, population.scale)
-        wanted = 2 * dispute.at(user, slate.item).sum(axis=1) / [3, 2]
+        wanted = 0.3 * dispute.at(user, slate.item).sum(axis=1) / [3, 2]
         np.testing.assert_allclose(fall, wanted, atol=1e-5)
-        assert gloomy.assumption["rl.pessimism"] == "assumed 2"
+        assert gloomy.assumption["rl.pessimism"] == "assumed 0.3"
 
     def test_negative_weight(self, proving: Proving) -> None:
         with pytest.raises(ConfigError, match="not negative"):
