@@ -93,7 +93,7 @@ class Space:
     def belief(self, evidence: Evidence) -> Belief:
         """Return what the users' weights are, given the evidence; without any, the prior."""
         precision = evidence.gram + self.penalty * np.eye(self.vector.shape[1])
-        inverse = np.linalg.inv(precision)
+        inverse = np.asarray(np.linalg.inv(precision), np.float64)
         mean = (inverse @ evidence.moment[..., None])[..., 0]
         return Belief(mean, np.asarray(self.noise**2 * inverse, np.float64))
 

@@ -72,7 +72,7 @@ def sign(units: Sequence[Unit], name: str, what: str) -> float:
 
 def reference(units: Sequence[Unit], among: Sequence[str] | None = None) -> str:
     """Return the rival that is worth most to held-out users of held-out replicas: the one to beat."""
-    rivals = list(among or units[0]["rivals"])
+    rivals = [str(r) for r in among or units[0]["rivals"]]
     return max(map(str, rivals), key=lambda r: float(cube(units, r, "held out").mean()))
 
 
