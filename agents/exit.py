@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Protocol, final, runtime_checkable
 
 import numpy as np
@@ -97,19 +98,20 @@ class ExitHazard:
 
     def slope(self, state: UserState, activity: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return float64[B]: the logit without the page step; add it to any base."""
-        return np.asarray(
+        felt = (
             state.frailty
             + self.slope_utility * state.utility
             + self.slope_best * state.best
             + self.slope_repeat * state.repeat
-            + self.slope_fatigue * state.fatigue / 100
-            + self.slope_activity * activity
         )
+        if self.slope_fatigue:
+            felt = felt + self.slope_fatigue * state.fatigue / 100
+        return np.asarray(felt + self.slope_activity * activity if self.slope_activity else felt)
 
     def p_exit(self, state: UserState, activity: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return float64[B]: probability of leaving after the page just answered (0 before the first page)."""
         step = np.minimum(state.page, len(self.page_logit)) - 1
-        p = expit(np.asarray(self.page_logit)[step] + self.slope(state, activity))
+        p = expit(_array(self.page_logit)[step] + self.slope(state, activity))
         return np.where(state.page > 0, p, 0.0)
 
     def scaled(self, factor: float) -> ExitHazard:
@@ -123,6 +125,11 @@ class ExitHazard:
         said = {"exit.page_logit": f"{self.tag.get('page_logit', 'assumed')} {steps}"}
         names = ("frailty_sd", *SLOPES)
         return said | {f"exit.{n}": f"{self.tag.get(n, 'assumed')} {getattr(self, n):g}" for n in names}
+
+
+@cache
+def _array(steps: tuple[float, ...]) -> NDArray[np.float64]:
+    return np.asarray(steps, np.float64)
 
 
 @final

@@ -12,7 +12,7 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from simenv.randomness import Purpose, absorb, quantile, word
+from simenv.randomness import Purpose, absorb, pair, quantile, word
 from simenv.session import UserState
 
 Floats = NDArray[np.float64]
@@ -31,21 +31,22 @@ class PageLuck:
     """float64[B, K], of (key, user, page, place): whether a place is looked at."""
     leave: Floats
     """float64[B], of (key, user, page answered): whether the user leaves."""
+    mood: Floats
+    """float64[B], of (key, user): what the ratings of one visit share."""
 
 
 def page_luck(state: UserState, item: NDArray[np.int64]) -> PageLuck:
     """Return the draws of users [B] for a page of items [B, K], -1 for empty places."""
     k = item.shape[1]
-    counter = np.empty((len(item), k + 4), np.uint64)
-    counter[:, 0], counter[:, 1], counter[:, 2:-2] = state.key, state.user, item
-    counter[:, -2], counter[:, -1] = state.page, state.page + 1
-    words = word(counter)
-    user = absorb(words[:, :1], words[:, 1:2])
+    counter = np.empty((len(item), k + 3), np.uint64)
+    counter[:, :-3] = item
+    counter[:, -3], counter[:, -2], counter[:, -1] = state.page, state.page + 1, Purpose.MOOD
     place, last, look = _plan(k)
-    bits = absorb(absorb(user, words[:, 2:]).take(place, axis=1), last)
+    third = absorb(pair(state.key, state.user)[:, None], word(counter))
+    bits = absorb(third.take(place, axis=1), last)
     bits[:, 2 * k : -1] = absorb(bits[:, 2 * k : -1], look)
     u = quantile(bits)
-    return PageLuck(u[:, :k], u[:, k : 2 * k], u[:, 2 * k : -1], u[:, -1])
+    return PageLuck(u[:, :k], u[:, k : 2 * k], u[:, 2 * k : -1], u[:, -1], quantile(third[:, -1]))
 
 
 @cache

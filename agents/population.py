@@ -23,7 +23,7 @@ from simenv.agents.exit import DECAY, ExitModel
 from simenv.agents.forgetting import forget
 from simenv.agents.grown_memory import Recalling
 from simenv.agents.life import Life
-from simenv.agents.luck import page_luck
+from simenv.agents.luck import PageLuck, page_luck
 from simenv.agents.table import TableRatingModel, compile_table
 from simenv.agents.user_agent import UserAgent
 from simenv.catalogue import Catalogue
@@ -33,7 +33,7 @@ from simenv.log import InteractionLog
 from simenv.protocols import Answer, RatingModel
 from simenv.randomness import Purpose, shared_luck, uniform
 from simenv.scale import RatingScale
-from simenv.session import Response, Slate, UserState
+from simenv.session import Response, Slate, UserState, changed
 
 Floats = NDArray[np.float64]
 
@@ -228,7 +228,7 @@ class SimulatedPopulation:
         lost, exposure = (None, None) if self.life is None else self.life.bored(state, slate.item, self._kinds)
         felt = expected if lost is None else expected - lost
         consumed = self.choice.consume(felt, mean, luck.look, luck.take)
-        drawn = self.scale.sample(answer.p, self._shared(state, luck.rating))
+        drawn = self.scale.sample(answer.p, self._shared(luck))
         rating = np.where(consumed, drawn, np.nan).astype(np.float32)
         after = self._felt(state, slate.item, felt - mean[:, None])
         if self.life is not None:
@@ -241,15 +241,23 @@ class SimulatedPopulation:
     def _rate(self, state: UserState, item: NDArray[np.int64]) -> tuple[Answer, Floats]:
         """Return answers [B, K, ...] and mean ratings [B, K]: NaN at empty places, off_scale and support 0 there."""
         where = np.flatnonzero(item >= 0)
+        if len(where) == item.size:
+            said = self._said(state, where // item.shape[1], item.ravel())
+            p = said.p.astype(np.float32).reshape(*item.shape, len(self.scale))
+            off, support = said.off_scale.astype(np.float32), said.support.astype(np.float32)
+            return Answer(p, off.reshape(item.shape), support.reshape(item.shape)), self.scale.expectation(p)
         p = np.full((item.size, len(self.scale)), np.nan, np.float32)
         off, support = np.zeros(item.size, np.float32), np.zeros(item.size, np.float32)
         if len(where):
-            row, asked = where // item.shape[1], item.ravel()[where]
-            reads = self.life is not None and self.life.memory is not None and self.life.memory.recall
-            said = self._recalling(state, row, asked) if reads else self.rating_model.rate(state.user[row], asked)
+            said = self._said(state, where // item.shape[1], item.ravel()[where])
             p[where], off[where], support[where] = said.p, said.off_scale, said.support
         p = p.reshape(*item.shape, len(self.scale))
         return Answer(p, off.reshape(item.shape), support.reshape(item.shape)), self.scale.expectation(p)
+
+    def _said(self, state: UserState, row: NDArray[np.int64], item: NDArray[np.int64]) -> Answer:
+        """Return the answers [N] of the users at rows [N] of the state for items [N]."""
+        reads = self.life is not None and self.life.memory is not None and self.life.memory.recall
+        return self._recalling(state, row, item) if reads else self.rating_model.rate(state.user[row], item)
 
     @cached_property
     def _recalling(self) -> Recalling:
@@ -261,25 +269,24 @@ class SimulatedPopulation:
         """float64[I, G]; see `kinds_of`."""
         return np.zeros((len(self.items), 0)) if self.catalogue is None else kinds_of(self.catalogue)
 
-    def _shared(self, state: UserState, own: Floats) -> Floats:
-        """Return the quantile [B, K] at which each rating is drawn, of each rating's own."""
-        if self.rho == 0:
-            return own
-        return shared_luck(own, uniform(state.key, state.user, purpose=Purpose.MOOD)[:, None], self.rho)
+    def _shared(self, luck: PageLuck) -> Floats:
+        """Return the quantile [B, K] at which each rating is drawn."""
+        return luck.rating if self.rho == 0 else shared_luck(luck.rating, luck.mood[:, None], self.rho)
 
     def _felt(self, state: UserState, item: NDArray[np.int64], gap: Floats) -> UserState:
         """Return what users know after a page [B, K] whose items lie `gap` [B, K] above their own means."""
         filled = item >= 0
-        count, shown = filled.sum(axis=1), np.concatenate([state.shown, item], axis=1)
-        number, any_filled = np.maximum(count, 1), count > 0
-        page = np.where(filled, gap, 0.0).sum(axis=1) / number
-        best = np.where(filled, gap, -np.inf).max(axis=1, initial=-np.inf)
-        return replace(
+        count, shown = np.add.reduce(filled, axis=1), np.concatenate([state.shown, item], axis=1)
+        number, holes = np.maximum(count, 1), not (filled.all() and filled.size)
+        page = np.add.reduce(np.where(filled, gap, 0.0) if holes else gap, axis=1) / number
+        best = np.maximum.reduce(np.where(filled, gap, -np.inf) if holes else gap, axis=1, initial=-np.inf)
+        utility = self.decay * state.utility + (1 - self.decay) * page
+        return changed(
             state,
             page=state.page + 1,
-            utility=np.where(any_filled, self.decay * state.utility + (1 - self.decay) * page, state.utility),
-            best=np.where(any_filled, best, state.best),
-            repeat=(_repeated(shown, item) & filled).sum(axis=1) / number,
+            utility=np.where(count > 0, utility, state.utility) if holes else utility,
+            best=np.where(count > 0, best, state.best) if holes else best,
+            repeat=np.add.reduce(_repeated(shown, item) & filled, axis=1) / number,
             fatigue=state.fatigue + count,
             shown=shown,
         )

@@ -14,7 +14,7 @@ from simenv.options import ANYBODY, WHO, Arrival, arrivals, checked_options, dra
 from simenv.protocols import Population
 from simenv.rules import STOPS
 from simenv.session import StopReason
-from simenv.snapshot import Snapshot, restore, taken
+from simenv.snapshot import Snapshot, generator_at, restore, taken
 from simenv.stage import RENDER_MODES, Setting, Stage
 
 _ROW = np.zeros(1, np.int64)
@@ -274,13 +274,6 @@ class ProtoEnv(VisitEnv):
     """
 
     kind: ClassVar[ActionKind] = "proto"
-
-
-def generator_at(state: Any) -> np.random.Generator:
-    """Return a generator in the state that `Snapshot.rng` holds."""
-    rng = np.random.Generator(np.random.PCG64())
-    rng.bit_generator.state = state
-    return rng
 
 
 def first(batch: Any) -> Any:

@@ -149,6 +149,9 @@ class InteractionLog:
 
     def padded(self, user: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return (item[B, H], rating[B, H]) of users [B], oldest first, padded at the end with -1 and NaN."""
+        if len(user) == 1:
+            one = self.history(int(user[0]))
+            return one[0][None].copy(), one[1][None].copy()
         start, end = self.indptr[user], self.indptr[user + 1]
         event = start[:, None] + np.arange((end - start).max(initial=0))
         item, rating = np.full(event.shape, -1, np.int64), np.full(event.shape, np.nan, np.float32)

@@ -87,8 +87,10 @@ class RatingScale:
 
     def sample(self, p: NDArray[np.floating], u: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the value [...] at quantile u [...] of distributions p [..., R]."""
-        cumulative = np.cumsum(np.asarray(p, dtype=np.float64), axis=-1)
-        place = (u[..., None] > cumulative[..., :-1]).sum(axis=-1)  # what rounding leaves over the last one takes
+        cumulative = np.add.accumulate(p, axis=-1, dtype=np.float64)
+        place = np.add.reduce(
+            u[..., None] > cumulative[..., :-1], axis=-1
+        )  # what rounding leaves over the last one takes
         return np.asarray(self.array[place])
 
     def round(self, x: ArrayLike) -> NDArray[np.float64]:

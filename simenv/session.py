@@ -6,6 +6,7 @@ R: values of the rating scale; T: places shown so far; H: remembered past.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, TypeVar, final
@@ -65,14 +66,26 @@ class Slate:
             )
         if size is not None and self.item.shape[1] != size:
             raise ActionError(f"expected slates of {size} places; got {self.item.shape[1]}.")
-        if self.item.min(initial=-1) < -1 or self.item.max(initial=-1) >= n_items:
+        low, high = _ends(self.item, -1)
+        if low < -1 or high >= n_items:
             bad = self.item[(self.item < -1) | (self.item >= n_items)][0]
             raise ActionError(
                 f"slate shows item number {bad}, but items are 0..{n_items - 1} (-1: empty place). "
                 "Slates hold dense numbers; turn outside ids into them with items.encode([...])."
             )
-        if not (self.propensity.min(initial=1) > 0 and self.propensity.max(initial=1) <= 1):
+        low, high = _ends(self.propensity, 1)
+        if not (low > 0 and high <= 1):
             raise ActionError("propensities must lie in (0, 1]; use Slate.certain(item) for a deterministic policy.")
+
+
+def _ends(value: NDArray[Any], initial: float) -> tuple[float, float]:
+    """Return the lowest and the highest of value and `initial`; NaN where there is one."""
+    if value.size > 64:  # below that Python's own minimum is faster
+        return float(value.min(initial=initial)), float(value.max(initial=initial))
+    values = [initial, *value.ravel().tolist()]
+    if math.isnan(sum(values)):
+        return math.nan, math.nan
+    return min(values), max(values)
 
 
 @final
@@ -232,6 +245,13 @@ class UserState:
 
 
 Batch = TypeVar("Batch", Session, UserState, Slate, Response)
+
+
+def changed(batch: Batch, **fields: NDArray[Any]) -> Batch:
+    """Return a message with some fields replaced: `dataclasses.replace` at a third of its time, for every page."""
+    new = object.__new__(type(batch))
+    vars(new).update(vars(batch), **fields)
+    return new
 
 
 def take_rows(batch: Batch, rows: Rows) -> Batch:

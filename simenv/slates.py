@@ -19,6 +19,7 @@ DROPS = ("duplicates", "repeats", "masked")
 """Names of the rules a place can break, as counted by `clean`."""
 FREE, PAST, SHOWN, TWIN = np.arange(4, dtype=np.uint8)
 """How `Known` marks an item; TWIN: it stands higher up on the page."""
+_NONE = np.zeros(1, np.int64)
 _BREAKS = np.array([TWIN, SHOWN, PAST])[:, None, None]
 """The mark by which a place breaks each rule of `DROPS`."""
 _RULE = dict(zip([int(TWIN), int(SHOWN), int(PAST)], DROPS, strict=True))
@@ -90,7 +91,8 @@ class Known:
         self.use[row] = FREE
         self.use[row[:, None], past_item] = PAST
         self.use[row, -1] = FREE
-        self.left[row] = self.use.shape[1] - 1 - np.count_nonzero(self.use[row], axis=1)
+        used = [np.count_nonzero(self.use[i]) for i in row.tolist()]  # with axis=1 NumPy goes another, slower way
+        self.left[row] = self.use.shape[1] - 1 - np.array(used)
 
     def show(self, row: NDArray[np.int64], item: NDArray[np.int64]) -> None:
         """Note pages [b, K] that `clean` let pass, shown at rows [b]."""
@@ -108,7 +110,7 @@ class Known:
 
     def seen(self) -> NDArray[np.bool_]:
         """Return bool[B, I]: of the past or shown, as a new array."""
-        return np.asarray(self.use[:, :-1] != FREE)
+        return self.use[:, :-1].astype(np.bool_)  # FREE is 0
 
     def showable(self) -> NDArray[np.bool_]:
         """Return bool[B, I]: items that would fill a place, as a new array."""
@@ -148,8 +150,11 @@ def _clean_one(
     item: NDArray[np.int64], action: NDArray[np.int64], use: NDArray[np.uint8], repeats: Repeats
 ) -> tuple[Slate, dict[str, NDArray[np.int64]]]:
     """Return what `clean` does for one page [1, K] of marked items; by hand, since NumPy takes five times as long."""
+    numbers = item[0].tolist()
+    if min(numbers) >= 0 and len(set(numbers)) == len(numbers) and not np.count_nonzero(use):
+        return Slate.certain(item), dict.fromkeys(DROPS, _NONE)
     kept, above, count = [], set(), dict.fromkeys(DROPS, 0)
-    for number, chosen, mark in zip(item[0].tolist(), action[0].tolist(), use[0].tolist(), strict=True):
+    for number, chosen, mark in zip(numbers, action[0].tolist(), use[0].tolist(), strict=True):
         rule = None if number >= 0 or chosen < 0 else "masked"
         if number >= 0:
             rule = "duplicates" if number in above else _RULE.get(mark)

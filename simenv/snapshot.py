@@ -93,6 +93,13 @@ def restore(visits: Visits, row: Rows, snapshot: Snapshot, luck: int | None = No
         visits.visit[row] = visits.diary.branch(snapshot.pages, state.key)
 
 
+def generator_at(state: Any) -> np.random.Generator:
+    """Return a generator in the state that `Snapshot.rng` holds."""
+    rng = np.random.Generator(np.random.PCG64())
+    rng.bit_generator.state = state
+    return rng
+
+
 def _own(visits: Visits, name: str) -> NDArray[Any]:
     found: NDArray[Any] = visits.dropped[name] if name in DROPS else getattr(visits, name)
     return found

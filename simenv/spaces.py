@@ -111,7 +111,7 @@ class Form:
         seen = self._numeric(visits)
         if self.kind == "flat":
             return self._flat(seen, {"page": visits.rules.max_pages, "visit": visits.rules.visits})
-        return {name: seen[name] for name in self._keys}
+        return seen if len(seen) == len(self._keys) else {name: seen[name] for name in self._keys}
 
     def _numeric(self, visits: Visits) -> dict[str, Any]:
         session, scale = visits.session, visits.population.scale

@@ -14,12 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from simenv import rendering
 from simenv.actions import ActionKind
-from simenv.environment import generator_at
 from simenv.errors import ConfigError
 from simenv.options import ANYBODY, WHO, Arrival, arrivals, checked_options, drawn
 from simenv.protocols import Population
 from simenv.rules import STOPS
-from simenv.snapshot import Snapshot, restore, taken
+from simenv.snapshot import Snapshot, generator_at, restore, taken
 from simenv.stage import RENDER_MODES, Setting, Stage
 
 Mask = NDArray[np.bool_]

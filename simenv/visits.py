@@ -8,6 +8,7 @@ items; T: places shown.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import final
 
 import numpy as np
@@ -212,8 +213,9 @@ class Visits:
         self.slate, self.response = slate, response
 
 
+@lru_cache(maxsize=8)
 def _blank(n: int, size: int, n_values: int) -> tuple[Slate, Response]:
-    """Return the page before the first: nothing shown."""
+    """Return the page before the first: nothing shown. One for all, since messages are never written to."""
     nothing = np.zeros((n, size), np.float32)
     p = np.full((n, size, n_values), np.nan, np.float32)
     no = np.zeros(n, bool)

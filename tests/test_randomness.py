@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simenv.randomness import Purpose, absorb, counter_hash, quantile, uniform, word
+from simenv.randomness import Purpose, absorb, counter_hash, pair, quantile, uniform, word
 
 counters = st.lists(st.integers(-1, 2**40), min_size=1, max_size=4)
 
@@ -36,3 +36,10 @@ def test_uniforms_are_the_upper_bits_of_the_hash_and_never_0_or_1() -> None:
     assert low == 2.0**-54
     assert high == pytest.approx(1, abs=1e-15)
     assert low > 0
+
+
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_a_pair_is_hashed_alike_alone_and_among_others(n: int) -> None:
+    draw = np.random.default_rng(n)
+    key, counter = draw.integers(2**64, size=n, dtype=np.uint64), draw.integers(-1, 2**40, n)
+    assert pair(key, counter).tolist() == counter_hash(key, counter).tolist()

@@ -136,5 +136,5 @@ def test_bad_slates(item: list[int], propensity: list[float], size: int | None, 
         Slate(np.array(item), np.array(propensity, float)).check(20, size)
 
 
-def test_only_our_own_cap_truncates() -> None:
-    assert [r for r in StopReason if not r.terminated] == [StopReason.PAGE_CAP]
+def test_only_our_own_caps_truncate() -> None:
+    assert [r for r in StopReason if not r.terminated] == [StopReason.PAGE_CAP, StopReason.VISIT_CAP]

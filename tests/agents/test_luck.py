@@ -19,4 +19,5 @@ def test_the_draws_of_a_page(shape: tuple[int, int]) -> None:
     assert luck.rating.tolist() == uniform(*who, item, purpose=Purpose.RATING).tolist()
     assert luck.take.tolist() == uniform(*who, item, purpose=Purpose.CONSUME).tolist()
     assert luck.look.tolist() == uniform(*who, page[:, None], np.arange(k), purpose=Purpose.EXAMINE).tolist()
+    assert luck.mood.tolist() == uniform(key, user, purpose=Purpose.MOOD).tolist()
     assert luck.leave.tolist() == uniform(key, user, page + 1, purpose=Purpose.EXIT).tolist()

@@ -209,7 +209,7 @@ def test_luck_keeps_its_distribution_and_shares_rho_within_a_visit(population: S
     (response,), _ = pages(even, state, [np.tile([3, 4], (4000, 1))])
     share = np.bincount(response.rating[:, 0].astype(int), minlength=6)[1:] / 4000
     np.testing.assert_allclose(share, 0.2, atol=0.03)
-    luck = even._shared(state, page_luck(state, np.tile([3, 4], (4000, 1))).rating)
+    luck = even._shared(page_luck(state, np.tile([3, 4], (4000, 1))))
     assert kstest(luck[:, 0], "uniform").pvalue > 1e-4
     assert np.asarray(np.corrcoef(luck.T))[0, 1] == pytest.approx(6 / np.pi * np.arcsin(rho / 2), abs=0.05)
 
