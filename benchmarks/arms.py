@@ -28,7 +28,7 @@ from simenv.training.personal.report import report, to_dict
 from simenv.training.personal.tune import TuneSettings
 
 SETTINGS = {
-    "studemo": ExperimentSettings(text_tokens=128, example_tokens=48, tune=TuneSettings(epochs=12, patience=3)),
+    "studemo": ExperimentSettings(text_tokens=128, example_tokens=48, tune=TuneSettings(epochs=8, patience=3)),
     "md-agreement": ExperimentSettings(
         text_tokens=64,
         example_tokens=48,

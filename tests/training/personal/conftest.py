@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from simenv.training.personal.base import Base, EmbeddedSettings, Kind, embedded
 from simenv.training.world_model import WorldModelSize
 
 WORDS = ("river", "stone", "cloud", "apple", "night", "green", "paper", "music", "horse", "light")
-SIZE = WorldModelSize(hidden=16, layers=1, heads=2, vocabulary=420, positions=256)
+SIZE = WorldModelSize(hidden=32, layers=2, heads=2, vocabulary=420, positions=256)
+SMALL = EmbeddedSettings(size=SIZE, steps=2, block=16, batch=2)
 
 
 def text(number: int) -> str:
@@ -34,13 +36,8 @@ def quarrel() -> Annotations:
 
 @pytest.fixture(scope="session")
 def tiny_base(quarrel: Annotations) -> Callable[[Kind], Base]:
-    """Return a function that gives the tiny base of a kind, made once."""
-    made: dict[Kind, Base] = {}
-
-    def of(kind: Kind) -> Base:
-        if kind not in made:
-            how = EmbeddedSettings(kind=kind, size=SIZE, steps=2, block=16, batch=2)
-            made[kind] = embedded(quarrel, np.arange(len(quarrel)), how, 0)
-        return made[kind]
-
-    return of
+    """Return a function that gives the tiny base of a kind."""
+    rows = np.arange(len(quarrel))
+    kinds: tuple[Kind, ...] = ("decoder", "encoder-decoder")
+    made = {kind: embedded(quarrel, rows, replace(SMALL, kind=kind), 0) for kind in kinds}
+    return made.__getitem__
