@@ -9,6 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from simenv.agents.boredom import Boredom
+from simenv.agents.exit import ExitHazard
+from simenv.agents.grown_memory import GrownMemory
+from simenv.agents.life import Life
+from simenv.agents.return_time import ReturnTime
+from simenv.agents.synthetic import checkerboard
 from simenv.environment import ItemEnv, SlateEnv
 from simenv.errors import ConfigError
 from simenv.index import Index
@@ -70,6 +76,15 @@ class TestLives(EnvironmentContract):
 class TestLivesPlaceByPlace(EnvironmentContract):
     env_id, population = "simenv/Item-v0", REGULARS
     setting = {"slate_size": 2, "max_pages": 3, "visits": 4, "candidates": 5, "observation": "flat"}  # noqa: RUF012
+
+
+class TestUsersWithALife(EnvironmentContract):
+    """Memories, boredom and return times of simenv.agents, through the same door."""
+
+    population = checkerboard(8, 20, exit=ExitHazard(page_logit=(0.0,))).with_(
+        life=Life(boredom=Boredom(kind=0.0), memory=GrownMemory(recall=False), returning=ReturnTime())
+    )
+    setting = {"slate_size": 3, "max_pages": 3, "visits": 3, "reward": "long_term"}  # noqa: RUF012
 
 
 class FirstFree:
