@@ -3,7 +3,8 @@
 python benchmarks/rl_ml100k.py DATA [--users 100] [--seeds 3] [--folder runs/rl-ml100k]
 
 DATA: the zip or folder of MovieLens-100K. The gate is the recorded one of `benchmarks/rl_synthetic.py`, of the same
-learner. Items with few ratings in the past are left out. Finished parts stay in the folder, so that a stopped run goes on.
+learner. Items with few ratings in the past are left out. Finished parts stay in the folder, so that a stopped run
+goes on.
 """
 
 from __future__ import annotations

@@ -179,7 +179,7 @@ print(json.dumps([said.tolist(), [m for m in ("torch", "transformers", "peft") i
             (lambda f: (f / "table" / "done.npy").unlink(), "is damaged"),
             (lambda f: np.save(f / "table" / "done.npy", np.arange(12) > 3), "holds 8 of 12 users; compile again"),
             (lambda f: _edit(f / "table" / "table.json", told="else"), "a table of another population"),
-            (lambda f: (f / "crowd.npz").write_bytes(b""), r"crowd\.npz is damaged"),
+            (lambda f: (f / "table" / "p.npy").write_bytes(b""), "is damaged"),
         ],
     )
     def test_what_cannot_be_loaded(self, copied: Path, spoil: Callable[[Path], Any], words: str) -> None:

@@ -381,7 +381,7 @@ def test_a_random_part_that_was_chosen_as_well_is_refused() -> None:
 
 def test_the_usual_recipe_takes_the_stated_steps() -> None:
     usual = recipe()
-    assert (usual.world.steps, usual.lora.single.steps, usual.lora.persona.steps) == (200, 60, 20)
+    assert (usual.world.steps, usual.lora.single.steps, usual.lora.persona.steps) == (400, 60, 20)
     assert usual.prompt == CoatStudy().recipe.prompt
 
 

@@ -130,13 +130,8 @@ def test_trained_weights_do_not_know_the_future(
     honest, same, spoiled = ({str(f): (folder / f).read_bytes() for f in files} for folder in folders.values())
     assert honest == same
     told = {name for name in honest if honest[name] != spoiled[name]}
-    weights = {n for n in honest if n.endswith(".safetensors")} | {
-        "crowd.npz",
-        "prior.npz",
-        "profiles.npz",
-        "memory.npz",
-    }
-    assert weights <= told
+    assert {n for n in honest if n.endswith(".safetensors")} | {"prior.npz"} <= told
+    assert {"crowd", "profiles", "memory"} <= {n.split("/")[0] for n in told}
 
 
 def test_one_event_at_the_cut_is_refused(
