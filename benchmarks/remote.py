@@ -7,6 +7,7 @@ of Phi-3-Mini. Everything is float32, so that differences are rounding alone.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -25,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from recording import record
+from recording import plain, record
 
 from simenv.agents.language_model import Prompt
 from simenv.agents.local_model import LocalModel
@@ -251,6 +252,42 @@ def versions_there(python: str) -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in said.split())
 
 
+def part(name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return a part of the result, computed once: a run that was killed goes on behind it."""
+    file = RUNS / f"{name}.json"
+    if not file.exists():
+        file.write_text(json.dumps(plain(compute(), name)))
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
+
+
+def _trained(here: SimulatedPopulation) -> tuple[Path, dict[str, Path]]:
+    rating: Any = here.rating_model
+    names = sorted({a for a in rating.inner.mind.adapter if a})
+    return RUNS / "users" / "model", {n: RUNS / "users" / "adapters" / n for n in names}
+
+
+def _of_trained(python: str, here: SimulatedPopulation, local: LocalModel) -> dict[str, Any]:
+    some = asked(here, 10, 20)
+    some[1][::6] = [None] * len(some[1][::6])
+    with serving(python, Family(*_trained(here)), RUNS / "server.log") as (url, session):
+        return {
+            "agreement, trained users": agreement(url, local, some),
+            "visits": visits(here, load(RUNS / "users", remote=url)),
+            "throughput": throughput(url, session, local, asked(here, 20, 20)),
+            "load of the machine": os.getloadavg()[0],
+        }
+
+
+def _of_fused(python: str, here: SimulatedPopulation, tokenizer: Any) -> dict[str, Any]:
+    fused = phi(RUNS / "phi", tokenizer)
+    prompts, _ = asked(here, 10, 20)
+    names = [(None, *fused.adapters)[n % 3] for n in range(len(prompts))]
+    local = LocalModel.load(fused.base, fused.adapters)
+    with serving(python, fused, RUNS / "server.log") as (url, _):
+        return {"agreement, random Phi-3": agreement(url, local, (prompts, names))}
+
+
 def main(arguments: Sequence[str]) -> None:
     if len(arguments) != 1:
         sys.exit(__doc__)
@@ -258,22 +295,10 @@ def main(arguments: Sequence[str]) -> None:
     warnings.filterwarnings("ignore", message="the server lists only")
     RUNS.mkdir(parents=True, exist_ok=True)
     here = users(RUNS / "users")
-    names = sorted({a for a in here.rating_model.inner.mind.adapter if a})  # type: ignore[attr-defined]
-    trained = Family(RUNS / "users" / "model", {n: RUNS / "users" / "adapters" / n for n in names})
-    values: dict[str, object] = {"server": versions_there(python) | {"dtype": "float32", "device": "CPU"}}
-    local = LocalModel.load(trained.base, trained.adapters)
-    some = asked(here, 10, 20)
-    some[1][::6] = [None] * len(some[1][::6])
-    with serving(python, trained, RUNS / "server.log") as (url, session):
-        values["agreement, trained users"] = agreement(url, local, some)
-        values["visits"] = visits(here, load(RUNS / "users", remote=url))
-        values["throughput"] = throughput(url, session, local, asked(here, 20, 20))
-        values["load of the machine"] = os.getloadavg()[0]
-    fused = phi(RUNS / "phi", local.tokenizer)
-    local = LocalModel.load(fused.base, fused.adapters)
-    some[1][:] = [(None, *fused.adapters)[n % 3] for n in range(len(some[1]))]
-    with serving(python, fused, RUNS / "server.log") as (url, _):
-        values["agreement, random Phi-3"] = agreement(url, local, some)
+    local = LocalModel.load(*_trained(here))
+    values: dict[str, Any] = {"server": versions_there(python) | {"dtype": "float32", "device": "CPU"}}
+    values |= part("trained", lambda: _of_trained(python, here, local))
+    values |= part("fused", lambda: _of_fused(python, here, local.tokenizer))
     command, data = "python benchmarks/remote.py PYTHON", {world_of().name: world_of().log.fingerprint}
     print(record("remote", values, command=command, seed=SEED, data=data, started=started))
 
