@@ -60,7 +60,7 @@ class TestSpaces:
     @pytest.mark.parametrize("how", [{"num_envs": 1}, {"max_pages": 0}, {"slate_size": 0}], ids=str)
     def test_bad_settings(self, proving: Proving, ranker: Ranker, how: dict[str, Any]) -> None:
         with pytest.raises(ConfigError, match="training needs at least one replica"):
-            opened(proving, ranker, **how)  # type: ignore[arg-type]
+            opened(proving, ranker, **how)
 
 
 class TestStory:
