@@ -28,9 +28,9 @@ class Diary:
 
     def number(self, visit: Rows, user: Rows, key: NDArray[np.uint64]) -> Rows:
         """Return the numbers of visits [b]; those that have none yet (-1) get the next ones."""
-        new = np.flatnonzero(visit < 0)
-        if not len(new):
+        if visit.min() >= 0:
             return visit
+        new = np.flatnonzero(visit < 0)
         numbered = visit.copy()
         numbered[new] = self._n + np.arange(len(new))
         self._n += len(new)

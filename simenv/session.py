@@ -256,10 +256,15 @@ def changed(batch: Batch, **fields: NDArray[Any]) -> Batch:
 
 def take_rows(batch: Batch, rows: Rows) -> Batch:
     """Return the chosen users of a Session, UserState, Slate or Response."""
-    changes: dict[str, Any] = {
-        name: value[rows] for name, value in vars(batch).items() if isinstance(value, np.ndarray)
-    }
-    return replace(batch, **changes)
+    numbers = isinstance(rows, np.ndarray) and rows.dtype.kind == "i"
+    return changed(
+        batch,
+        **{
+            name: value.take(rows, axis=0) if numbers else value[rows]
+            for name, value in vars(batch).items()
+            if isinstance(value, np.ndarray)
+        },
+    )
 
 
 def put_rows(batch: Batch, rows: NDArray[np.int64], new: Batch) -> Batch:

@@ -97,9 +97,12 @@ class Known:
     def show(self, row: NDArray[np.int64], item: NDArray[np.int64]) -> None:
         """Note pages [b, K] that `clean` let pass, shown at rows [b]."""
         if len(row) == 1:
-            self.use[row[0]].put(item, SHOWN)
-        else:
-            self.use[row[:, None], item] = SHOWN
+            use = self.use[row[0]]
+            use.put(item, SHOWN)
+            use[-1] = FREE
+            self.left[row[0]] -= np.count_nonzero(item >= 0) if self.spent else 0
+            return
+        self.use[row[:, None], item] = SHOWN
         self.use[row, -1] = FREE
         if self.spent:
             self.left[row] -= (item >= 0).sum(axis=1)

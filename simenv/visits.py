@@ -25,7 +25,7 @@ from simenv.protocols import Population
 from simenv.record import Page
 from simenv.rewards import by_name, end_worth
 from simenv.rules import Rules
-from simenv.session import Batch, Response, Session, Slate, UserState, put_rows, take_rows
+from simenv.session import Batch, Response, Session, Slate, UserState, changed, put_rows, take_rows
 from simenv.slates import DROPS, Known, Ragged, clean, trimmed
 
 Rows = NDArray[np.int64]
@@ -107,21 +107,37 @@ class Visits:
 
         action: item numbers, or positions among the candidates; -1: leave the place empty. See `checked_action`.
         """
-        session, state = self._taken(self.session, row), self._taken(self.state, row)
-        user, page, candidate = session.user, session.page, session.candidate
+        user, page, state = self.session.user[row], self.session.page[row], self._taken(self.state, row)
+        candidate = None if self.session.candidate is None else self.session.candidate[row]
         slate, dropped = clean(action, candidate, row, self.known, self.rules.repeats)
         response, state = self.population.respond(state, slate)
         self.known.show(row, slate.item)
-        self.stop[row] = stop = self._stops(row, page + 1, response)
-        self.reward[row], self.answered[row] = self._worth(row, response, slate, state), True
+        at = slice(None) if len(row) == len(self.stop) else row  # all of them: a slice is written to sooner
+        self.stop[at] = stop = self._stops(row, page + 1, response)
+        self.reward[at], self.answered[at] = self._worth(row, response, slate, state), True
         if self.rules.keep_record:
-            visit = self.visit[row] = self.diary.number(self.visit[row], user, state.key)
+            visit = self.visit[at] = self.diary.number(self.visit[row], user, state.key)
             self.diary.write(Page(user, visit, page, slate, response, candidate, state.day), stop > 0)
-        self.put(row, self.offer(session.after(slate, response), state.key), state, slate, response)
+        self._turn(row, slate, response, state)
         for name, count in dropped.items():
-            self.dropped[name][row] = count
+            self.dropped[name][at] = count
         if self.rules.visits > 1 and (stop > 0).any():
             self._come_back(row[stop > 0])
+
+    def _turn(self, row: Rows, slate: Slate, response: Response, state: UserState) -> None:
+        """Move on to the next page at rows [b]; the others stay where they are."""
+        session = self.session
+        if len(row) < len(self.stop):
+            page = session.page.copy()
+            page[row] += 1
+            no_slate, nothing = _blank(len(self.stop), self.rules.slate_size, len(self.population.scale))
+            session = session.after(put_rows(no_slate, row, slate), put_rows(nothing, row, response))
+            session, state = changed(session, page=page), put_rows(self.state, row, state)
+            slate, response = put_rows(self.slate, row, slate), put_rows(self.response, row, response)
+        else:
+            session = session.after(slate, response)
+        self.session, self.state = self._fitted(self.offer(session, state.key)), self._fitted(state)
+        self.slate, self.response = slate, response
 
     def _come_back(self, row: Rows) -> None:
         """Go on with the next visits of the users at rows [b], whose visits have ended, where there are such."""
