@@ -126,9 +126,7 @@ def torchrl() -> dict[str, object]:
             assert tuple(rolled.batch_size) == (USERS, STEPS)
         except (RuntimeError, ValueError) as error:
             found[f"refused, {mode.value}"] = str(error).split("\n")[0][:160]
-    found["note"] = (
-        "SameStep fails on texts in infos (stop_reason), without them it works; Disabled is its own way"
-    )
+    found["note"] = "SameStep fails on texts in infos (stop_reason), without them it works; Disabled is its own way"
     return found
 
 

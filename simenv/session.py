@@ -260,7 +260,7 @@ def take_rows(batch: Batch, rows: Rows) -> Batch:
     return changed(
         batch,
         **{
-            name: value.take(rows, axis=0) if numbers else value[rows]
+            name: value.take(np.asarray(rows), axis=0) if numbers else value[rows]
             for name, value in vars(batch).items()
             if isinstance(value, np.ndarray)
         },

@@ -27,6 +27,7 @@ def copied(tiny_folder: Path, tmp_path: Path) -> Path:
 
 def test_a_moved_folder_gives_identical_answers(tiny_population: Any, copied: Path) -> None:
     back = load(copied)
+    tiny_population.forget()  # prefixes that were computed in other company differ in their last bits
     said, again = (p.rating_model.rate(*PAIRS) for p in (tiny_population, back))
     for name in ("p", "off_scale", "support"):
         np.testing.assert_array_equal(getattr(said, name), getattr(again, name))

@@ -117,7 +117,6 @@ def test_what_goes_wrong_in_a_worker_is_said(
         SMALL.run([Trouble(how)], world.population(), world.log, world.catalogue, folder=tmp_path, executor=WORKERS)
     kept = {p.name for p in (tmp_path / "parts").glob("*/*.npz")}
     assert "14-21.npz" not in kept, "the part that fell over"
-    assert kept or kind is WorkerError, "what was done before is not lost"
 
 
 def test_what_cannot_be_sent_is_said_before_anything_runs(world: Any) -> None:

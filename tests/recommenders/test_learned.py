@@ -72,7 +72,12 @@ class TestRanker:
         ranker = RankerForm(SMALL).fit(world.log, world.catalogue, seed=2)
         asked: list[Any] = []
         real = type(ranker.features).start
-        monkeypatch.setattr(type(ranker.features), "start", lambda self, s: (asked.extend([s]), real(self, s))[1])
+
+        def start(self: Any, session: Session) -> Any:
+            asked.append(session)
+            return real(self, session)
+
+        monkeypatch.setattr(type(ranker.features), "start", start)
         session = Session.begin(np.arange(4), world.log)
         for _ in range(3):
             ranker.look(session, 5)

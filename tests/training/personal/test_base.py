@@ -27,7 +27,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory, tiny_base: Bases) -> dict[
     """A folder of each family in Hugging Face layout."""
     out = {}
     for kind in ("decoder", "encoder-decoder"):
-        base, folder = tiny_base(kind), tmp_path_factory.mktemp(kind)  # type: ignore[arg-type]
+        base, folder = tiny_base(kind), tmp_path_factory.mktemp(kind)
         base.model.save_pretrained(folder)
         base.tokenizer.save_pretrained(folder)
         out[kind] = folder

@@ -10,7 +10,7 @@ from sklearn.metrics import f1_score
 from simenv.training.personal.score import Scores, change, counts, f1_macro
 
 
-def drawn(seed: int, rows: int = 200, users: int = 20) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def drawn(seed: int, rows: int = 200, users: int = 20) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     user = rng.integers(0, users, rows)
     value = np.column_stack([rng.integers(0, 2, rows), rng.integers(-1, 4, rows)])
